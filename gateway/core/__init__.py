@@ -1,0 +1,1 @@
+"""Everything that decides: synchronous, pure, no clock, no log, no I/O."""

@@ -1,0 +1,1 @@
+"""Where Claude is reached."""

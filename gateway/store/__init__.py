@@ -1,0 +1,1 @@
+"""Where limits, money and ownership are kept."""
