@@ -1,0 +1,121 @@
+"""Policy as a value: workspaces, teams, keys. One immutable snapshot; a reload swaps the reference.
+
+A request keeps the snapshot it began with. Nothing here reads a file or a clock; `policy.py` builds it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Literal
+
+from gateway.core.errors import GatewayError
+from gateway.core.limits import Bucket, Budget
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A team's key, known by its digest only."""
+
+    name: str
+    digest: bytes
+    expires: float | None = None  # seconds since the epoch
+    buckets: tuple[Bucket, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who calls: its keys, its limits and what it may use."""
+
+    name: str
+    workspace: str
+    keys: tuple[GatewayKey, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    models: tuple[str, ...] = ("*",)
+    on_disconnect: Literal["cancel", "drain"] = "cancel"
+    precount: Literal["adaptive", "estimate", "exact"] = "adaptive"
+    store_down: Literal["open", "closed"] = "open"
+    charge_as: str | None = None  # the priced model that an unpriced one is charged as; None: refused
+    failover: bool = False
+    stored_objects: int | None = None
+    stored_bytes: int | None = None
+
+    def may_use(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamKey:
+    """A workspace's real key. Its repr hides the secret, so no traceback or log can show it."""
+
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a team's requests go, and with which keys."""
+
+    name: str
+    platform: str = "claude"
+    base_url: str = "https://api.anthropic.com"
+    keys: tuple[UpstreamKey, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
+    failover: tuple[str, ...] = ()
+    retry_budget: float = 0.25
+    isolation: Literal["owned", "off"] = "owned"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminToken:
+    """A bearer token of the admin API, known by its digest."""
+
+    name: str
+    digest: bytes
+    role: Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The snapshot: everything a request is judged by."""
+
+    version: str  # a digest of the sources, so that two replicas can be compared
+    workspaces: Mapping[str, Workspace]
+    teams: Mapping[str, Team]
+    keys: Mapping[bytes, tuple[Team, GatewayKey]]  # by SHA-256 digest
+    admin_tokens: tuple[AdminToken, ...] = ()
+    alert_webhook: str | None = None
+
+    def authenticate(self, x_api_key: str | None, bearer: str | None, now: float) -> tuple[Team, GatewayKey]:
+        """The team behind a credential. Both headers may be sent when they carry the same key.
+
+        Claude Code with an apiKeyHelper sends both (fact sheet 2.4); two different keys could mean two teams, and
+        choosing one of them silently would charge the wrong one.
+        """
+        credential = x_api_key or bearer
+        if not credential:
+            raise GatewayError(
+                "unauthenticated",
+                "No gateway key was sent. Send your team's gateway key as 'x-api-key' or 'Authorization: Bearer'.",
+            )
+        if x_api_key and bearer and x_api_key != bearer:
+            raise GatewayError(
+                "unauthenticated",
+                "'x-api-key' and 'Authorization' carry different keys. Send one of them, or the same key in both.",
+            )
+        found = self.keys.get(sha256(credential.encode("utf-8", "surrogateescape")).digest())
+        if found is None:
+            raise GatewayError(
+                "unauthenticated",
+                "The gateway key is not known. Ask the platform team for a key of your team; "
+                "a key of the Claude Console does not work here.",
+            )
+        team, key = found
+        if key.expires is not None and now >= key.expires:
+            raise GatewayError(
+                "unauthenticated",
+                f"The gateway key '{key.name}' of team '{team.name}' has expired. Ask the platform team for a new one.",
+            )
+        return team, key
