@@ -1,0 +1,98 @@
+"""Which headers pass, in both directions. A pass-list would break the next client; so these tables say what stops.
+
+Requests: the client's credentials, cookies, hop-by-hop, forwarding and framing headers never leave. Responses: hop-by-hop
+and framing headers are the wire's own; the workspace's rate limits are replaced by the team's.
+"""
+
+from collections.abc import Iterable
+
+from gateway.core.errors import GatewayError
+from gateway.core.http import Headers
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
+        b"te", b"trailer", b"trailers", b"transfer-encoding", b"upgrade", b"http2-settings",
+    }
+)  # fmt: skip
+
+CREDENTIALS = frozenset({b"x-api-key", b"authorization", b"api-key", b"cookie", b"cookie2"})
+
+# What a proxy before us adds, and what would let a team name another workspace, person or payer (fact sheet 2.1).
+_FORWARDING = frozenset(
+    {
+        b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"cdn-loop",
+        b"x-amzn-trace-id",
+    }
+)  # fmt: skip
+_FORWARDING_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"x-gateway-")
+_POLICED = frozenset({b"anthropic-workspace-id", b"anthropic-user-profile-id"})
+_FRAMING = frozenset({b"host", b"content-length", b"expect"})
+
+_NEVER_UP = HOP_BY_HOP | CREDENTIALS | _FORWARDING | _POLICED | _FRAMING
+
+# A browser is told to stay away from a cookie or an alternative route that belongs to Anthropic's edge.
+_NEVER_DOWN = HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie2", b"alt-svc", b"strict-transport-security"}
+_NEVER_DOWN_PREFIXES = (b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-", b"x-gateway-")
+
+
+def lookup(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """The first value of a header, None when it is absent."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The headers that a `Connection` header declares hop-by-hop."""
+    named: set[bytes] = set()
+    for key, value in headers:
+        if key.lower() == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    return frozenset(named)
+
+
+def upstream_headers(headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False) -> Headers:
+    """What of a client's headers goes to Claude, in order and unchanged. `decoded`: the body lost its coding here."""
+    headers = list(headers)
+    stop = _NEVER_UP | named_in_connection(headers)
+    passed: Headers = []
+    for key, value in headers:
+        name = key.lower()
+        if name in stop or name.startswith(_FORWARDING_PREFIXES) or (decoded and name == b"content-encoding"):
+            continue
+        passed.append((key, value))
+    return passed
+
+
+def client_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """What of Claude's headers goes to the client, in order and unchanged; framing is written by the wire."""
+    headers = list(headers)
+    stop = _NEVER_DOWN | named_in_connection(headers)
+    return [
+        (key, value)
+        for key, value in headers
+        if (name := key.lower()) not in stop and not name.startswith(_NEVER_DOWN_PREFIXES)
+    ]
+
+
+def credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
+    """The values of `x-api-key` and of `Authorization: Bearer`. Several different values of either are refused."""
+    api_keys: set[str] = set()
+    bearers: set[str] = set()
+    for key, value in headers:
+        name = key.lower()
+        if name == b"x-api-key":
+            api_keys.add(_text(value))
+        elif name == b"authorization":
+            scheme, _, token = _text(value).partition(" ")
+            if scheme.lower() == "bearer":
+                bearers.add(token.strip())
+    if len(api_keys) > 1 or len(bearers) > 1:
+        raise GatewayError("unauthenticated", "A credential header is sent twice with different keys. Send it once.")
+    return (api_keys.pop() if api_keys else None, bearers.pop() if bearers else None)
+
+
+def _text(value: bytes) -> str:
+    return value.strip(b" \t").decode("utf-8", "surrogateescape")
