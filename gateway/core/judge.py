@@ -1,0 +1,118 @@
+"""What a body asks for, and whether its team may ask it. Reads the few governed fields; the rest is Claude's business."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.core.errors import GatewayError
+from gateway.core.json_fields import Fields, Malformed, Steps, batch_params, fields, fields_in_steps
+from gateway.core.routes import Route, Weigh
+from gateway.core.teams import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The governed facts of one inference body."""
+
+    model: str
+    models: tuple[str, ...]  # every model that can bill
+    stream: bool
+
+
+def judge(team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
+    """Judge a buffered body, giving way between steps; None for a route that names no model."""
+    if not route.inference:
+        return None
+    try:
+        if route.weigh is Weigh.BATCH:
+            asked = yield from _asked_of_batch(batch_params(body))
+        else:
+            asked = asked_of((yield from fields_in_steps(body)))
+    except Malformed as error:
+        raise GatewayError("malformed", str(error)) from None
+    _allow(team, asked.models)
+    return asked
+
+
+def _asked_of_batch(params: Iterator[list[Fields]]) -> Steps[Asked]:
+    models: dict[str, None] = {}
+    index = 0
+    for part in params:
+        for body in part:
+            models.update(dict.fromkeys(asked_of(body, f"requests.{index}.params.").models))
+            index += 1
+        yield
+    if not models:
+        raise GatewayError("malformed", "requests: A batch needs at least one request.")
+    return Asked(next(iter(models)), tuple(models), stream=False)
+
+
+def asked_of(body: Fields, where: str = "") -> Asked:
+    """Read the governed fields; a model that is absent or no string can't be governed and is refused."""
+    model = _string(body, "model", where)
+    if model is None:
+        raise GatewayError("malformed", f"{where}model: Field required")
+    if _given(body, "billing_policy"):
+        raise GatewayError(
+            "not_allowed", f"{where}billing_policy can't be set through the gateway: it would change who pays."
+        )
+    models = [model, *_fallbacks(body, where), *_advisors(body)]
+    return Asked(model, tuple(dict.fromkeys(models)), _given(body, "stream") and bytes(body["stream"]) == b"true")
+
+
+def _allow(team: Team, models: tuple[str, ...]) -> None:
+    for model in models:
+        if not team.may_use(model):
+            raise GatewayError(
+                "not_allowed",
+                f"Team '{team.name}' may not use the model '{model[:100]}'. Allowed: {', '.join(team.models)}.",
+            )
+
+
+def _given(body: Fields, key: str) -> bool:
+    return key in body and bytes(body[key]) != b"null"
+
+
+def _string(body: Fields, key: str, where: str) -> str | None:
+    if not _given(body, key):
+        return None
+    try:
+        return msgspec.json.decode(body[key], type=str)
+    except msgspec.MsgspecError:
+        raise GatewayError("malformed", f"{where}{key}: Input should be a valid string") from None
+
+
+def _fallbacks(body: Fields, where: str) -> list[str]:
+    """The models a request may be moved to: entries are ids, or objects with a model."""
+    if not _given(body, "fallbacks"):
+        return []
+    try:
+        entries = msgspec.json.decode(body["fallbacks"], type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        raise GatewayError("malformed", f"{where}fallbacks: Input should be a valid list") from None
+    found: list[str] = []
+    for index, entry in enumerate(entries):
+        if bytes(entry)[:1] == b'"':
+            found.append(msgspec.json.decode(entry, type=str))
+            continue
+        place = f"{where}fallbacks.{index}."
+        model = _string(fields(entry, place), "model", place)
+        if model is not None:
+            found.append(model)
+    return found
+
+
+class _Tool(msgspec.Struct):
+    model: object = None
+
+
+def _advisors(body: Fields) -> list[str]:
+    """The models that tools name: an advisor bills on its own."""
+    if not _given(body, "tools"):
+        return []
+    try:
+        tools = msgspec.json.decode(body["tools"], type=list[_Tool])
+    except (msgspec.MsgspecError, RecursionError):
+        return []  # Claude refuses tools that are no list of objects
+    return [tool.model for tool in tools if isinstance(tool.model, str)]

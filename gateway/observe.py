@@ -1,0 +1,124 @@
+"""One record, one observer: `finished` turns an exchange into a log line and metrics, and nothing else does.
+
+Labels come from the policy and the route table only; what a client can make up becomes `other`. Children are made on
+first use and kept, because `.labels()` costs more than the increment.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.core.exchange import Exchange
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_OVERHEAD = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+OTHER = "other"
+
+
+class Observer:
+    """Every metric family of the data path, and the one log line."""
+
+    def __init__(self, registry: CollectorRegistry, log: Callable[[dict[str, Any]], None]) -> None:
+        self._log = log
+        self._requests = Counter(
+            "gateway_requests_total", "Requests by outcome.", ("team", "model", "route", "status"), registry=registry
+        )
+        self._tokens = Counter("gateway_tokens_total", "Tokens by kind.", ("team", "model", "kind"), registry=registry)
+        self._spend = Counter("gateway_spend_usd_total", "Dollars spent.", ("team", "model"), registry=registry)
+        self._refusals = Counter(
+            "gateway_refusals_total", "Requests refused by the gateway.", ("team", "reason"), registry=registry
+        )
+        self._attempts = Counter(
+            "gateway_upstream_attempts_total", "Tries at Claude.", ("workspace", "outcome"), registry=registry
+        )
+        self._seconds = Histogram(
+            "gateway_request_seconds", "From the head to the last byte.", ("route",), buckets=_SECONDS, registry=registry
+        )
+        self._first_byte = Histogram(
+            "gateway_first_byte_seconds", "Until the first byte of an answer.", ("route",), buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._overhead = Histogram(
+            "gateway_overhead_seconds", "The gateway's own time until the first byte, Claude's excluded.", ("route",),
+            buckets=_OVERHEAD, registry=registry,
+        )  # fmt: skip
+        self._in_flight = Gauge("gateway_in_flight_requests", "Requests under way.", ("team",), registry=registry)
+        self._children: dict[tuple[Any, ...], Any] = {}
+
+    def authenticated(self, x: Exchange) -> None:
+        """The request counts as its team's from here."""
+        self._child(self._in_flight, x.team.name if x.team else OTHER).inc()
+
+    def finished(self, x: Exchange) -> None:
+        """The request is over, however it ended."""
+        team = x.team.name if x.team else OTHER
+        route = x.route.name if x.route else OTHER
+        model = x.model if x.model in x.policy.known_models else (OTHER if x.model else "")
+        self._child(self._requests, team, model, route, str(x.status or 499)).inc()
+        if x.team is not None:
+            self._child(self._in_flight, team).dec()
+        if x.error is not None and x.refused_by is not None:
+            self._child(self._refusals, team, x.error.kind).inc()
+        for attempt in x.attempts:
+            self._child(self._attempts, attempt.workspace, attempt.outcome).inc()
+        if x.usage is not None:
+            run = x.usage.total()
+            kinds = {
+                "input": run.input, "output": run.output, "cache_read": run.cache_read,
+                "cache_write": run.cache_write_5m + run.cache_write_1h,
+            }  # fmt: skip
+            for kind, count in kinds.items():
+                if count:
+                    self._child(self._tokens, team, model, kind).inc(count)
+        if x.cost_nano:
+            self._child(self._spend, team, model).inc(x.cost_nano / 1e9)
+        assert x.finished is not None
+        self._child(self._seconds, route).observe(x.finished - x.started)
+        if x.first_byte is not None:
+            self._child(self._first_byte, route).observe(x.first_byte - x.started)
+            self._child(self._overhead, route).observe(max(0.0, x.first_byte - x.started - x.upstream_seconds))
+        self._log(line(x))
+
+    def _child(self, family: Any, *labels: str) -> Any:
+        child = self._children.get((family, *labels))
+        if child is None:
+            child = self._children[family, *labels] = family.labels(*labels)
+        return child
+
+
+def line(x: Exchange) -> dict[str, Any]:
+    """The one log line: facts, never a prompt, a completion or a key."""
+    usage = x.usage.total() if x.usage is not None else None
+    facts: dict[str, Any] = {
+        "event": "request",
+        "request_id": x.id,
+        "upstream_request_id": x.upstream_request_id or None,
+        "team": x.team.name if x.team else None,
+        "key": x.key.name if x.key else None,
+        "workspace": x.workspace or None,
+        "upstream_key": x.upstream_key or None,
+        "route": x.route.name if x.route else None,
+        "method": x.method,
+        "model": x.model[:128] or None,
+        "status": x.status or 499,
+        "ended": x.ended,
+        "attempts": len(x.attempts),
+        "input_tokens": usage.input if usage else None,
+        "output_tokens": usage.output if usage else None,
+        "cache_read_tokens": usage.cache_read if usage else None,
+        "cache_write_tokens": usage.cache_write_5m + usage.cache_write_1h if usage else None,
+        "cost_usd": x.cost_nano / 1e9 if usage else None,
+        "estimated": x.usage.estimated if x.usage else None,
+        "estimated_input_tokens": x.estimated_input_tokens,
+        "refused_by": x.refused_by,
+        "error": x.error.kind if x.error else None,
+        "detail": (x.error.detail or None) if x.error else None,
+        "seconds": round((x.finished or x.started) - x.started, 6),
+        "first_byte_seconds": round(x.first_byte - x.started, 6) if x.first_byte is not None else None,
+        "bytes_in": x.bytes_in,
+        "bytes_out": x.bytes_out,
+        "claude_code_session_id": x.claude_code_session_id or None,
+        "cf_ray": x.cf_ray or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}

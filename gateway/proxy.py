@@ -1,0 +1,189 @@
+"""The life of one request. What is not in `Proxy.handle` does not happen.
+
+authenticate → match → read → judge → reserve → send → relay → settle and observe. The last step stands in a `finally`
+without an await, so that neither an error nor a cancellation can skip it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from gateway.bodies import BufferedBody, BufferedBytes, read_body, refuse_declared_length
+from gateway.core.claims import admitted, claim_for, settlement_for
+from gateway.core.errors import GatewayError
+from gateway.core.exchange import Exchange
+from gateway.core.faults import rewrite_results_urls
+from gateway.core.headers import credentials, lookup, upstream_headers
+from gateway.core.http import Answer, Headers
+from gateway.core.judge import judge
+from gateway.core.meter import Meter, meter_for
+from gateway.core.routes import Body, Repeat, Route, is_hello, match, query_of
+from gateway.core.teams import Policy
+from gateway.local import LocalAnswers
+from gateway.observe import Observer
+from gateway.platforms.platform import Draft
+from gateway.relay import answer_json, end_broken, end_quietly, is_stream, read_whole, refuse, relay
+from gateway.store.ledger import Ledger
+from gateway.upstream import Upstream
+from gateway.wire.server import ClientGone, Incoming
+
+# The answers are read on the way (usage, ids, results_url), so Claude is asked not to compress them.
+_ASK_PLAIN = (b"accept-encoding", b"identity")
+
+
+class Proxy:
+    """Carries requests from teams to Claude and back."""
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], Policy],
+        ledger: Ledger,
+        upstream: Upstream,
+        local: LocalAnswers,
+        observer: Observer,
+        bodies: BufferedBytes,
+        public_url: str | None = None,
+        marks: Headers | None = None,
+    ) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._upstream = upstream
+        self._local = local
+        self._observer = observer
+        self._bodies = bodies
+        self._public_url = public_url
+        self._marks = marks or []  # on every answer: that the upstream is the simulator, say
+        self._watching: dict[asyncio.Task[None], Exchange] = {}
+        self._draining = False
+
+    async def handle(self, incoming: Incoming) -> None:
+        path, _ = query_of(incoming.target)
+        x = Exchange.open(self._policy(), time.monotonic(), incoming.method, path)
+        meter: Meter | None = None
+        body: BufferedBody | None = None
+        answer: Answer | None = None
+        self._observer.opened(x)
+        try:
+            if is_hello(incoming.method, path):
+                await answer_json(x, incoming, b"{}", self._ours(x))
+                return
+            x.team, x.key = x.policy.authenticate(*credentials(incoming.headers), time.time())
+            x.claude_code_session_id = text(lookup(incoming.headers, b"x-claude-code-session-id"))
+            matched = match(incoming.method, path)
+            x.route = route = matched.route
+            refuse_declared_length(incoming, route.limit)
+            draft = Draft(route, incoming.method, incoming.target, [])
+            if route.body is Body.BUFFER:
+                body = await read_body(incoming, route.limit, self._bodies)
+                draft.body = body.data
+            elif route.body is Body.STREAM:
+                draft.body, draft.length = limited(incoming, route.limit), incoming.length
+            elif incoming.has_body:
+                raise GatewayError("malformed", f"{route.path} takes no request body.", close=True)
+            asked = await judge(x.team, route, matched.ids, body.data) if body is not None else None
+            if asked is not None:
+                x.model, x.stream = asked.model, asked.stream
+            x.claim = claim_for(x, asked)
+            x.verdict = await self._ledger.reserve(x.claim)
+            admitted(x.team, x.verdict)
+            if (local := self._local.answers.get(route.name)) is not None:
+                await local(x, incoming, matched, self._ours(x))
+                return
+            draft.headers = [*upstream_headers(incoming.headers, decoded=body is not None and body.decoded), _ASK_PLAIN]
+            answer = await self._upstream.send(x, draft)
+            meter = meter_for(route.name, stream=is_stream(answer), status=answer.status)
+            if route.stream:
+                self._watch(x)
+            if route.batch_urls and answer.status < 300:
+                answer = await read_whole(answer, lambda read: rewrite_results_urls(read, self._base_url(incoming)))
+            await relay(x, incoming, answer, meter, self._ours(x))
+        except GatewayError as error:
+            if incoming.started:
+                end_broken(x, incoming, meter, error)
+            else:
+                refuse(x, incoming, error, self._ours(x))
+        except Exception as fault:
+            self._observer.faulted(x, fault)
+            error = GatewayError("internal", "The gateway failed to handle the request. Tell the platform team its id.")
+            if incoming.started:
+                end_broken(x, incoming, meter, error)
+            else:
+                refuse(x, incoming, error, self._ours(x))
+        except ClientGone:
+            x.ended = "client_gone"
+        except asyncio.CancelledError:
+            x.ended = "client_gone" if incoming.gone else "cut"
+            if not incoming.gone:
+                self._last_words(x, incoming, meter)
+            raise
+        finally:
+            if answer is not None:
+                answer.close()
+            if body is not None:
+                body.release()
+            self._close(x, incoming, meter)
+
+    def drain(self) -> None:
+        """Stop session streams: they have no end of their own, and their clients know how to come back."""
+        self._draining = True
+        for task in list(self._watching):
+            task.cancel()
+
+    def _watch(self, x: Exchange) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._watching[task] = x
+        task.add_done_callback(lambda done: self._watching.pop(done, None))
+        if self._draining:
+            task.cancel()
+
+    def _last_words(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
+        if x.route is not None and x.route.stream and incoming.started:
+            end_quietly(incoming, meter)
+            return
+        error = GatewayError("draining", "The gateway is restarting. Send the request again.", retry_after=1)
+        if incoming.started:
+            end_broken(x, incoming, meter, error)
+        else:
+            refuse(x, incoming, error, self._ours(x))
+
+    def _close(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
+        x.finished = time.monotonic()
+        x.bytes_in, x.bytes_out = incoming.bytes_in, incoming.bytes_out
+        if meter is not None:
+            x.usage = meter.finish(ended=_METERED_END[x.ended])
+        if x.claim is not None:
+            self._ledger.settle(x.hold, settlement_for(x))
+        self._observer.finished(x)
+
+    def _ours(self, x: Exchange) -> Headers:
+        headers = [*self._marks, (b"x-gateway-request-id", x.id.encode())]
+        if not x.upstream_request_id:
+            headers.append((b"request-id", x.id.encode()))
+        return headers
+
+    def _base_url(self, incoming: Incoming) -> str:
+        if self._public_url:
+            return self._public_url
+        host = text(lookup(incoming.headers, b"host"))
+        return f"{'https' if incoming.secure else 'http'}://{host}"
+
+
+# How the meter must read a body's end.
+_METERED_END: dict[str, MeteredEnd] = {
+    "ok": "ok", "refused": "ok", "upstream_failed": "cut", "cut": "cut", "client_gone": "cancelled",
+}  # fmt: skip
+
+
+async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:
+    """A body that is passed on as it comes, up to the route's limit."""
+    while chunk := await incoming.read():
+        if incoming.bytes_in > limit:
+            raise GatewayError("too_large", f"The request body is larger than {limit >> 20} MiB.", close=True)
+        yield chunk
+
+
+def text(value: bytes | None) -> str:
+    """A header's value for the log: short and printable."""
+    return (value or b"")[:128].decode("latin-1")

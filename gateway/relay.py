@@ -1,0 +1,121 @@
+"""From Claude's answer to the client: bytes as they come, and an honest end whatever breaks.
+
+Endings. Claude dies in a stream: an error event, after whatever keeps a broken event from being dispatched. Claude dies in
+any other body: the connection closes without an end mark. The gateway drains: session streams end, others get the error.
+"""
+
+import zlib
+from collections.abc import Callable
+
+from gateway.core.errors import GatewayError, error_body, error_event, whole_seconds
+from gateway.core.exchange import Exchange
+from gateway.core.faults import failure
+from gateway.core.headers import client_headers, lookup
+from gateway.core.http import Answer, Headers, UpstreamFailed
+from gateway.core.meter import Meter, StreamMeter
+from gateway.wire.server import Incoming
+
+
+def is_stream(answer: Answer) -> bool:
+    return (lookup(answer.headers, b"content-type") or b"").lower().startswith(b"text/event-stream")
+
+
+async def relay(
+    x: Exchange, incoming: Incoming, answer: Answer, meter: Meter | None, ours: Headers, now: Callable[[], float]
+) -> None:
+    """Pass the answer on, chunk by chunk, metering a copy."""
+    stream = is_stream(answer)
+    x.stream = x.stream or stream
+    x.status = answer.status
+    headers = client_headers(answer.headers)
+    headers.extend(ours)
+    incoming.begin(
+        answer.status, headers, length=declared_length(answer), stream=stream, reason=answer.reason
+    )
+    if stream:
+        await incoming.flush()
+    feed = fed(meter, answer)
+    try:
+        while chunk := await answer.read():
+            if x.first_byte is None:
+                x.first_byte = now()
+            feed(chunk)
+            await incoming.write(chunk)
+    except UpstreamFailed as error:
+        x.error = failure(error)
+        x.ended = "cut"
+        end_broken(x, incoming, meter, x.error)
+        return
+    incoming.end()
+
+
+def end_broken(x: Exchange, incoming: Incoming, meter: Meter | None, error: GatewayError) -> None:
+    """The last words of an answer that can't be finished."""
+    if not x.stream:
+        incoming.cut()
+        return
+    tail = meter.tail_for_error() if isinstance(meter, StreamMeter) else b"\n"
+    incoming.write_now(tail + error_event(error.row.type, error.message, x.request_id))
+    incoming.end()
+
+
+def fed(meter: Meter | None, answer: Answer) -> Callable[[bytes], None]:
+    """What each chunk is shown to before it is relayed: the meter, through a decoder when the body came compressed.
+
+    A coding that the standard library can't read leaves the meter without usage, which it reports as such.
+    """
+    if meter is None:
+        return lambda chunk: None
+    coding = (lookup(answer.headers, b"content-encoding") or b"").strip().lower()
+    if coding in (b"", b"identity"):
+        return meter.feed
+    if coding not in (b"gzip", b"x-gzip", b"deflate"):
+        return lambda chunk: None
+    decoder = zlib.decompressobj(47)
+
+    def feed(chunk: bytes) -> None:
+        try:
+            meter.feed(decoder.decompress(chunk))
+        except zlib.error:
+            # The client will find out by itself; metering ends here and the usage stays unseen.
+            return
+
+    return feed
+
+
+def declared_length(answer: Answer) -> int | None:
+    """The body's length when Claude said it; chunked framing overrules it."""
+    if lookup(answer.headers, b"transfer-encoding") is not None:
+        return None
+    value = lookup(answer.headers, b"content-length")
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def refuse(x: Exchange, incoming: Incoming, error: GatewayError, ours: Headers) -> None:
+    """An error of our own as an answer."""
+    x.error = error
+    x.status = error.row.status
+    x.refused_by = error.row.refused_by
+    body = error_body(error.row.type, error.message, x.request_id, error.code)
+    if error.close:
+        incoming.keep_alive = False
+    incoming.begin(error.row.status, error_headers(error) + ours, length=len(body), stream=False)
+    incoming.write_now(body)
+    incoming.end()
+
+
+def error_headers(error: GatewayError) -> Headers:
+    headers: Headers = [(b"content-type", b"application/json"), *error.headers]
+    headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % whole_seconds(error.retry_after)))
+    headers.append((b"x-gateway-refused-by", error.row.refused_by.encode()))
+    return headers
+
+
+async def answer_json(x: Exchange, incoming: Incoming, body: bytes, ours: Headers, status: int = 200) -> None:
+    """A whole JSON answer of our own."""
+    x.status = status
+    incoming.begin(status, [(b"content-type", b"application/json"), *ours], length=len(body), stream=False)
+    await incoming.write(body)
+    incoming.end()
