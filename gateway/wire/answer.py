@@ -1,0 +1,191 @@
+"""An upstream's answer as its reader holds it: `Answer` of gateway.core.http on our own wire.
+
+Rule: once the framing came to its end, or the exchange broke, the answer lets go of its connection; from then on it
+lives on what it has. So a connection may serve the next exchange while this one's last bytes still wait to be read.
+"""
+
+import asyncio
+import math
+from typing import Protocol
+
+from gateway.core.http import Fault, Headers, Stage, Timeouts, UpstreamFailed
+from gateway.wire.incoming import Incoming, Malformed
+
+
+class Wire(Protocol):
+    """What an answer asks of its connection."""
+
+    loop: asyncio.AbstractEventLoop
+    read_ahead: int
+    served: int
+
+    def due_in(self, seconds: float) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def wake_sender(self) -> None: ...
+    def finished(self, *, keep: bool) -> None: ...
+    def drop(self) -> None: ...
+
+
+class WireAnswer:
+    """`read` is for one task at a time."""
+
+    __slots__ = (
+        "_broken",
+        "_held",
+        "_waiter",
+        "_wire",
+        "headers",
+        "incoming",
+        "reason",
+        "reused",
+        "sending",
+        "sent_from",
+        "status",
+        "timeouts",
+    )
+
+    def __init__(self, wire: Wire, method: str, timeouts: Timeouts, head_limit: int) -> None:
+        self.incoming = Incoming(method, head_limit)
+        self.status = 0
+        self.reason = b""
+        self.headers: Headers = []
+        self.reused = wire.served > 0
+        self.timeouts = timeouts
+        self.sending = True
+        self.sent_from = wire.loop.time()
+        self._wire: Wire | None = wire
+        # The parts of the exception and not the exception: one that is kept ties its raiser's frames (and the
+        # request's body with them) into a cycle.
+        self._broken: tuple[Stage, Fault, str, float] | None = None
+        self._held = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """No more of the request is wanted: the final head is here, or the exchange broke."""
+        return self.incoming.head_done or self._broken is not None
+
+    async def head(self) -> None:
+        """Wait until the final head is complete."""
+        while not self.incoming.head_done:
+            if self._broken is not None:
+                raise self._failure(self._broken)
+            await self.wait()
+        incoming = self.incoming
+        self.status, self.reason, self.headers = incoming.status, incoming.reason, incoming.headers
+
+    async def read(self) -> bytes:
+        incoming = self.incoming
+        pieces = incoming.pieces
+        while not pieces:
+            if incoming.complete:
+                return b""
+            if self._broken is not None:
+                raise self._failure(self._broken)
+            wire = self._wire
+            assert wire is not None, "an answer without a connection is complete or broken"
+            wire.due_in(self.timeouts.idle)
+            try:
+                await self.wait()
+            except BaseException:
+                self.close()
+                raise
+            if self._wire is not None:
+                wire.due_in(math.inf)  # the reader's own time is not the upstream's silence
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._held and self._wire is not None:
+            self._held = 0
+            self._wire.resume_reading()
+        return data
+
+    def close(self) -> None:
+        wire = self._wire
+        if wire is not None:
+            self.broke("reset", "closed by its reader before the end")
+            wire.drop()
+
+    async def wait(self) -> None:
+        """Until something changed: head, bytes, end, failure, or a sender that is done."""
+        wire = self._wire
+        if wire is None:
+            return
+        assert self._waiter is None, "an answer has one reader"
+        waiter = self._waiter = wire.loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    # Called by the connection and the sender.
+
+    def received(self, data: bytes) -> None:
+        incoming = self.incoming
+        wire = self._wire
+        assert wire is not None
+        try:
+            incoming.feed(data)
+        except Malformed as fault:
+            self.broke("protocol", str(fault))
+            wire.drop()
+            return
+        if incoming.complete:
+            self._wire = None
+            wire.finished(keep=incoming.keep_alive and not incoming.surplus and not self.sending)
+        else:
+            self._held += len(data)
+            if self._held > wire.read_ahead:
+                wire.pause_reading()
+        if incoming.head_done:
+            self.wake()
+            if self.sending:
+                wire.wake_sender()
+
+    def ended(self) -> None:
+        """The upstream closed its side."""
+        wire = self._wire
+        assert wire is not None
+        if self.incoming.feed_eof():
+            self._wire = None
+            wire.finished(keep=False)
+            self.wake()
+        else:
+            self.broke(
+                "reset",
+                "closed before the end" if self.incoming.started else "closed without an answer",
+            )
+            wire.drop()
+
+    def broke(self, fault: Fault, detail: str) -> None:
+        """Only the first break counts."""
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        stage: Stage = "body" if self.incoming.head_done else "send" if self.sending else "head"
+        self._broken = (stage, fault, detail, wire.loop.time() - self.sent_from)
+        self.incoming.abandon()
+        self.wake()
+        wire.wake_sender()
+
+    def sent(self) -> None:
+        """The request left whole."""
+        self.sending = False
+        if self._wire is not None and not self.incoming.head_done:
+            self._wire.due_in(self.timeouts.first_byte)
+
+    def wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _failure(self, broken: tuple[Stage, Fault, str, float]) -> UpstreamFailed:
+        stage, fault, detail, seconds = broken
+        return UpstreamFailed(
+            stage,
+            fault,
+            detail,
+            reused=self.reused,
+            answered=self.incoming.started,
+            seconds=seconds,
+        )
