@@ -1,0 +1,107 @@
+"""Fixtures that every folder of tests may ask for, and the rule for skips.
+
+A server is started when the first test asks for it, one per test process, and handed to each test awake and empty. A
+test that changes a server's settings, or needs an append-only file, starts a `Server` of its own with `new_valkey`.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import Cluster, SentinelGroup, Server
+
+
+@pytest.fixture(scope="session")
+def valkey_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def valkey(valkey_of_session: Server) -> Server:
+    """An empty Valkey server; pause, kill or restart it at will."""
+    valkey_of_session.heal()
+    valkey_of_session.empty()
+    return valkey_of_session
+
+
+@pytest.fixture
+def new_valkey(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers of this test's own: `new_valkey(aof=True)`, `new_valkey(settings={"maxmemory": "2mb"})`."""
+    servers: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        servers.append(Server(tmp_path / f"valkey-{len(servers)}", **options))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster")).start()
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+def valkey_cluster(valkey_cluster_of_session: Cluster) -> Cluster:
+    """An empty cluster of three masters without replicas; for replicas start a `Cluster` of your own."""
+    valkey_cluster_of_session.heal()
+    valkey_cluster_of_session.empty()
+    return valkey_cluster_of_session
+
+
+@pytest.fixture(scope="session")
+def valkey_sentinel_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
+    group = SentinelGroup(tmp_path_factory.mktemp("sentinel")).start()
+    yield group
+    group.kill()
+
+
+@pytest.fixture
+def valkey_sentinel(valkey_sentinel_of_session: SentinelGroup) -> SentinelGroup:
+    """An empty master with a replica and three sentinels; which of the two is master changes with each failover."""
+    valkey_sentinel_of_session.heal()
+    valkey_sentinel_of_session.empty()
+    return valkey_sentinel_of_session
+
+
+# Where every tool is installed, a skip is a test that nobody runs. MAY_SKIP names the file of those that may:
+# one test id per line, its reason behind a #. Unset (a laptop), tests skip freely and say which tool they miss.
+
+
+def _may_skip(nodeid: str) -> bool:
+    path = os.environ.get("MAY_SKIP")
+    if path is None:
+        return True
+    return nodeid in {line.partition("#")[0].strip() for line in Path(path).read_text().splitlines()}
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail") and not _may_skip(report.nodeid):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{reason}\nNo test may skip here. Install what it misses, or list {report.nodeid} with a reason."
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
