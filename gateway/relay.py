@@ -59,6 +59,51 @@ def end_broken(x: Exchange, incoming: Incoming, meter: Meter | None, error: Gate
     incoming.end()
 
 
+def end_quietly(incoming: Incoming, meter: Meter | None) -> None:
+    """Close an event stream that has no end of its own, so that no broken event is dispatched."""
+    if isinstance(meter, StreamMeter):
+        incoming.write_now(meter.tail_for_error())
+    incoming.end()
+
+
+async def read_whole(answer: Answer, change: Callable[[bytes], bytes], limit: int = 64 * 1024 * 1024) -> Answer:
+    """An answer read to its end and changed in one place, for the few whose bytes can't pass as they are."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while chunk := await answer.read():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise GatewayError("upstream_broken", f"Claude's answer is larger than {limit >> 20} MiB.")
+    except UpstreamFailed as error:
+        raise failure(error) from None
+    return WholeAnswer(answer, change(b"".join(chunks)))
+
+
+class WholeAnswer:
+    """A body in memory under an upstream's head."""
+
+    def __init__(self, answer: Answer, body: bytes, headers: Headers | None = None) -> None:
+        self.status = answer.status
+        self.reason = answer.reason
+        kept = answer.headers if headers is None else headers
+        self.headers: Headers = [
+            *(pair for pair in kept if pair[0].lower() not in (b"content-length", b"transfer-encoding")),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        self.reused = answer.reused
+        self._body = body
+        self._answer = answer
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    def close(self) -> None:
+        self._answer.close()
+
+
 def fed(meter: Meter | None, answer: Answer) -> Callable[[bytes], None]:
     """What each chunk is shown to before it is relayed: the meter, through a decoder when the body came compressed.
 

@@ -38,6 +38,14 @@ _TRIE = _grow()
 _PARAMETERS = {route.path: [s[1:-1] for s in route.path.split("/") if s.startswith("{")] for route in ROUTES}
 
 
+_HELLO = frozenset((route.method, route.path) for route in ROUTES if route.name == "hello")
+
+
+def is_hello(method: str, path: str) -> bool:
+    """Whether this is how Claude Code opens its connection, before it has a key."""
+    return (method, path) in _HELLO
+
+
 def query_of(target: str) -> tuple[str, str]:
     """The path and the query (with its question mark) of a request target."""
     path, mark, query = target.partition("?")

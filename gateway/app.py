@@ -1,0 +1,118 @@
+"""The composition root: the only module that names concrete stores, platforms and clients, and their order of life.
+
+Start: policy, store, client, listeners. Stop: unready, go on accepting a while, close the listener, let requests finish,
+then the store (so that every settlement is written), then the rest.
+"""
+
+import asyncio
+import signal
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from gateway.bodies import BufferedBytes
+from gateway.core.errors import GatewayError, error_body
+from gateway.core.http import Headers, Timeouts
+from gateway.core.teams import Policy
+from gateway.local import LocalAnswers, ModelLists
+from gateway.observe import Observer
+from gateway.ops import Ops
+from gateway.platforms.claude import ClaudePlatform
+from gateway.proxy import Proxy
+from gateway.settings import Settings
+from gateway.store.ledger import Ledger
+from gateway.upstream import Upstream
+from gateway.wire.client import HttpClient
+from gateway.wire.server import Server
+
+
+class App:
+    """One gateway process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        ledger: Ledger,
+        log: structlog.typing.FilteringBoundLogger,
+        *,
+        client: HttpClient,
+        marks: Headers | None = None,
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self.policy = policy
+        self.registry = CollectorRegistry()
+        self._ledger = ledger
+        self._client = client
+        upstream = Upstream(
+            client,
+            {platform.name: platform for platform in (ClaudePlatform(),)},
+            Timeouts(settings.connect_seconds, settings.first_byte_seconds, settings.idle_seconds),
+        )
+        self.observer = Observer(self.registry, log)
+        self._proxy = Proxy(
+            policy=lambda: self.policy,
+            ledger=ledger,
+            upstream=upstream,
+            local=LocalAnswers(ModelLists(upstream)),
+            observer=self.observer,
+            bodies=BufferedBytes(settings.max_buffered_bytes),
+            public_url=settings.public_url,
+            marks=marks,
+        )
+        self.server = Server(
+            self._proxy.handle,
+            raw_error=self.observer.broken_head,
+            faulted=self.observer.faulted,
+            head_seconds=settings.head_seconds,
+            body_idle_seconds=settings.body_idle_seconds,
+        )
+        self._ops = Ops(self.registry, self._readiness)
+        self._ready = False
+        self.port = 0
+        self.ops_port = 0
+
+    async def start(self) -> None:
+        await self._ledger.start()
+        self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port)
+        self.port = await self.server.start(self._settings.host, self._settings.port, tls=None)
+        self._ready = True
+
+    async def stop(self, *, drain_delay: float, drain: float) -> None:
+        """End well: nobody who is being served is cut before `drain` seconds are over."""
+        self._ready = False
+        self.server.draining = True
+        await asyncio.sleep(drain_delay)
+        self.server.stop_accepting()
+        self._proxy.drain()
+        deadline = time.monotonic() + drain
+        while self.server.running and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        await self.server.stop()
+        await self._ledger.stop()
+        await self._client.close()
+        await self._ops.stop()
+
+    def _readiness(self) -> tuple[bool, dict[str, Any]]:
+        return self._ready, {
+            "policy": self.policy.version,
+            "teams": len(self.policy.teams),
+            "running": self.server.running,
+        }
+
+
+async def until_told(on_hangup: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Return at SIGTERM or SIGINT; call `on_hangup` at each SIGHUP."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A second signal means now.
+        loop.remove_signal_handler(number)

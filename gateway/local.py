@@ -1,0 +1,151 @@
+"""What the gateway answers itself: the models a team may use, its limits and its usage.
+
+`GET /v1/models` must come within a second (Claude Code gives up after three), so it is served from a short cache: fresh,
+else fetched within the deadline, else stale, else the models the gateway knows by name.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import msgspec
+
+from gateway.core.errors import GatewayError
+from gateway.core.exchange import Exchange
+from gateway.core.headers import lookup, upstream_headers
+from gateway.core.http import Headers, UpstreamFailed
+from gateway.core.routes import Matched, query_of
+from gateway.platforms.platform import Draft
+from gateway.relay import answer_json
+from gateway.upstream import Upstream
+from gateway.wire.server import Incoming
+
+_DEADLINE_SECONDS = 0.9
+_FRESH_SECONDS = 300.0
+_RETRY_SECONDS = 10.0  # after a failed fetch, so that a dead upstream does not cost every caller the deadline
+_MOST_LISTS = 64
+_LIFECYCLES = ("active", "deprecated", "retired")
+
+Model = dict[str, Any]
+LocalAnswer = Callable[[Exchange, Incoming, Matched, Headers], Awaitable[None]]
+
+
+class ModelLists:
+    """The models of each workspace as Claude lists them, kept for a few minutes."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._lists: dict[tuple[str, ...], tuple[float, list[Model]]] = {}
+        self._fetches: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._not_before: dict[tuple[str, ...], float] = {}
+
+    async def models(self, x: Exchange, incoming: Incoming, lifecycles: list[str]) -> list[Model]:
+        """Every model of the workspace with those lifecycles, in Claude's order."""
+        assert x.team is not None
+        version = lookup(incoming.headers, b"anthropic-version") or b""
+        key = (x.team.workspace, version.decode("latin-1"), *lifecycles)
+        now = time.monotonic()
+        cached = self._lists.get(key)
+        if cached is not None and now - cached[0] < _FRESH_SECONDS:
+            return cached[1]
+        if key not in self._fetches and now >= self._not_before.get(key, 0.0):
+            self._fetches[key] = asyncio.create_task(self._fetch(key, x, incoming.headers, lifecycles))
+        if (task := self._fetches.get(key)) is not None:
+            await asyncio.wait([task], timeout=_DEADLINE_SECONDS)
+            cached = self._lists.get(key)
+        if cached is not None:
+            return cached[1]
+        return [
+            {"type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z"}
+            for id in sorted(x.policy.known_models)
+        ]
+
+    async def _fetch(self, key: tuple[str, ...], x: Exchange, headers: Headers, lifecycles: list[str]) -> None:
+        own = Exchange.open(x.policy, time.monotonic(), "GET", "/v1/models")
+        own.team, own.key, own.route = x.team, x.key, x.route
+        assert own.route is not None
+        found: list[Model] = []
+        query: dict[str, Any] = {"limit": "1000"} | ({"lifecycle[]": lifecycles} if lifecycles else {})
+        try:
+            while True:
+                sent = [*upstream_headers(headers), (b"accept-encoding", b"identity")]
+                draft = Draft(own.route, "GET", "/v1/models?" + urlencode(query, doseq=True), sent)
+                answer = await self._upstream.send(own, draft)
+                try:
+                    body = b"".join([chunk async for chunk in _chunks(answer)])
+                finally:
+                    answer.close()
+                if answer.status != 200:
+                    raise GatewayError("unreachable", f"models answered {answer.status}")
+                page = msgspec.json.decode(body, type=dict[str, Any])
+                found.extend(page["data"])
+                if not page.get("has_more") or not page["data"]:
+                    break
+                query["after_id"] = page["data"][-1]["id"]
+            if len(self._lists) >= _MOST_LISTS:
+                self._lists.clear()
+            self._lists[key] = (time.monotonic(), [model for model in found if isinstance(model.get("id"), str)])
+            self._not_before.pop(key, None)
+        except (GatewayError, UpstreamFailed, msgspec.MsgspecError, KeyError, TypeError):
+            if len(self._not_before) >= _MOST_LISTS:
+                self._not_before.clear()
+            self._not_before[key] = time.monotonic() + _RETRY_SECONDS
+        finally:
+            self._fetches.pop(key, None)
+
+
+async def _chunks(answer: Any) -> Any:
+    while chunk := await answer.read():
+        yield chunk
+
+
+class LocalAnswers:
+    """The routes that are answered here, by name."""
+
+    def __init__(self, lists: ModelLists) -> None:
+        self._lists = lists
+        self.answers: dict[str, LocalAnswer] = {"models.list": self._models}
+
+    async def _models(self, x: Exchange, incoming: Incoming, matched: Matched, ours: Headers) -> None:
+        assert x.team is not None
+        query = parse_qs(query_of(incoming.target)[1].lstrip("?"), keep_blank_values=True)
+        lifecycles = [value for value in _LIFECYCLES if value in query.get("lifecycle[]", [])]
+        models = await self._lists.models(x, incoming, lifecycles)
+        allowed = [model for model in models if x.team.may_use(model["id"])]
+        await answer_json(x, incoming, msgspec.json.encode(page_of(allowed, query)), ours)
+
+
+def page_of(models: list[Model], query: dict[str, list[str]]) -> dict[str, Any]:
+    """One page of a list in scheme A of the fact sheet (`after_id`, `before_id`, `limit`)."""
+    said = query.get("limit", ["20"])[-1]
+    if not (said.isascii() and said.isdigit() and 1 <= int(said) <= 1000):
+        raise GatewayError("malformed", "limit: Input should be a whole number from 1 to 1000")
+    limit = int(said)
+    ids = [model["id"] for model in models]
+    start, end = 0, len(models)
+    if "after_id" in query:
+        start = _position(ids, query["after_id"][-1], "after_id") + 1
+        end = min(end, start + limit)
+        more = end < len(models)
+    elif "before_id" in query:
+        end = _position(ids, query["before_id"][-1], "before_id")
+        start = max(0, end - limit)
+        more = start > 0
+    else:
+        end = min(end, limit)
+        more = end < len(models)
+    data = models[start:end]
+    return {
+        "data": data,
+        "has_more": more,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+
+
+def _position(ids: list[str], id: str, name: str) -> int:
+    if id not in ids:
+        raise GatewayError("malformed", f"{name}: There is no such model in this list.")
+    return ids.index(id)
