@@ -108,10 +108,15 @@ def filled(usage: Usage, *, input: int, output: int) -> Usage:
     An input estimate covers the whole prompt, so known cache tokens count towards it: of an estimate of 1,000
     with 800 known cache reads, 200 are added as plain input.
     """
-    changes: dict[str, int | bool] = {}
-    if usage.lacks_input:
-        known = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
-        changes = {"input": max(usage.input, input - known), "lacks_input": False}
-    if usage.lacks_output:
-        changes |= {"output": max(usage.output, output), "lacks_output": False}
-    return replace(usage, **changes) if changes else usage  # type: ignore[arg-type]  # replace has no typed dict form
+    if not (usage.lacks_input or usage.lacks_output):
+        return usage
+    known = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
+    whole = replace(
+        usage,
+        input=max(usage.input, input - known) if usage.lacks_input else usage.input,
+        output=max(usage.output, output) if usage.lacks_output else usage.output,
+        lacks_input=False,
+        lacks_output=False,
+    )
+    # A usage that lacks something has iterations only as its own top level with the side runs after it.
+    return replace(whole, iterations=(whole.top(), *whole.iterations[1:])) if whole.iterations else whole
