@@ -5,17 +5,15 @@ then the store (so that every settlement is written), then the rest.
 """
 
 import asyncio
+import contextlib
 import signal
-import ssl
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from gateway.bodies import BufferedBytes
-from gateway.core.errors import GatewayError, error_body
 from gateway.core.http import Headers, Timeouts
 from gateway.core.teams import Policy
 from gateway.local import LocalAnswers, ModelLists
@@ -83,16 +81,16 @@ class App:
         self.port = await self.server.start(self._settings.host, self._settings.port, tls=None)
         self._ready = True
 
-    async def stop(self, *, drain_delay: float, drain: float) -> None:
-        """End well: nobody who is being served is cut before `drain` seconds are over."""
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """End well: nobody who is being served is cut before the drain is over, or before `hurry` is set."""
         self._ready = False
         self.server.draining = True
-        await asyncio.sleep(drain_delay)
+        await _wait(hurry, self._settings.drain_delay_seconds)
         self.server.stop_accepting()
         self._proxy.drain()
-        deadline = time.monotonic() + drain
-        while self.server.running and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while self.server.running and time.monotonic() < deadline and not hurry.is_set():
+            await _wait(hurry, 0.05)
         await self.server.stop()
         await self._ledger.stop()
         await self._client.close()
@@ -105,14 +103,21 @@ class App:
             "running": self.server.running,
         }
 
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. A second signal means now."""
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        await told.wait()
+        hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, hurry.set)
+        self._log.info("draining", running=self.server.running)
+        await self.stop(hurry)
 
-async def until_told(on_hangup: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Return at SIGTERM or SIGINT; call `on_hangup` at each SIGHUP."""
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # A second signal means now.
-        loop.remove_signal_handler(number)
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

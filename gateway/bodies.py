@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.core.errors import GatewayError
 from gateway.core.headers import lookup
+from gateway.core.json_fields import Steps, T
 from gateway.wire.server import Incoming
 
 _SLICE = 1024 * 1024
@@ -81,6 +82,17 @@ async def read_body(incoming: Incoming, limit: int, cap: BufferedBytes) -> Buffe
         body.release()
         raise
     return body
+
+
+async def in_turns(steps: Steps[T]) -> T:
+    """Run work on a large body step by step, so that streams of others go on between the steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        await asyncio.sleep(0)
 
 
 def _grow(body: BufferedBody, count: int) -> None:

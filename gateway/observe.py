@@ -4,11 +4,14 @@ Labels come from the policy and the route table only; what a client can make up 
 first use and kept, because `.labels()` costs more than the increment.
 """
 
-from collections.abc import Callable
+import secrets
 from typing import Any
 
+import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.typing import FilteringBoundLogger
 
+from gateway.core.errors import GatewayError, error_body
 from gateway.core.exchange import Exchange
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -19,7 +22,7 @@ OTHER = "other"
 class Observer:
     """Every metric family of the data path, and the one log line."""
 
-    def __init__(self, registry: CollectorRegistry, log: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, registry: CollectorRegistry, log: FilteringBoundLogger) -> None:
         self._log = log
         self._requests = Counter(
             "gateway_requests_total", "Requests by outcome.", ("team", "model", "route", "status"), registry=registry
@@ -78,7 +81,29 @@ class Observer:
         if x.first_byte is not None:
             self._child(self._first_byte, route).observe(x.first_byte - x.started)
             self._child(self._overhead, route).observe(max(0.0, x.first_byte - x.started - x.upstream_seconds))
-        self._log(line(x))
+        self._log.info("request", **line(x))
+
+    def faulted(self, fault: BaseException | None, request_id: str | None = None) -> None:
+        """A bug of ours, by the place it came from: never by its text, which may quote what a client sent."""
+        self._log.error("fault", request_id=request_id, fault=type(fault).__name__, at=place(fault))
+
+    def broken_head(self, error: GatewayError) -> bytes:
+        """A whole answer for a request that never became an exchange, counted and logged all the same."""
+        id = "gwr_" + secrets.token_hex(12)
+        self._child(self._requests, OTHER, "", OTHER, str(error.row.status)).inc()
+        self._log.info("request", request_id=id, status=error.row.status, ended="refused", error=error.kind,
+                       refused_by=error.row.refused_by, detail=error.detail or None)  # fmt: skip
+        body = error_body(error.row.type, error.message, id)
+        return b"".join(
+            (
+                b"HTTP/1.1 %d %b\r\n" % (error.row.status, error.kind.encode()),
+                b"content-type: application/json\r\nconnection: close\r\n",
+                b"request-id: %b\r\nx-gateway-request-id: %b\r\n" % (id.encode(), id.encode()),
+                b"x-should-retry: %b\r\n" % (b"true" if error.should_retry else b"false"),
+                b"content-length: %d\r\n\r\n" % len(body),
+                body,
+            )
+        )
 
     def _child(self, family: Any, *labels: str) -> Any:
         child = self._children.get((family, *labels))
@@ -87,11 +112,20 @@ class Observer:
         return child
 
 
+def place(fault: BaseException | None) -> str | None:
+    """Where a fault arose, as file:line."""
+    trace = fault.__traceback__ if fault is not None else None
+    if trace is None:
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('gateway/')[2]}:{trace.tb_lineno}"
+
+
 def line(x: Exchange) -> dict[str, Any]:
     """The one log line: facts, never a prompt, a completion or a key."""
     usage = x.usage.total() if x.usage is not None else None
     facts: dict[str, Any] = {
-        "event": "request",
         "request_id": x.id,
         "upstream_request_id": x.upstream_request_id or None,
         "team": x.team.name if x.team else None,

@@ -8,17 +8,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-from gateway.bodies import BufferedBody, BufferedBytes, read_body, refuse_declared_length
+from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_length
 from gateway.core.claims import admitted, claim_for, settlement_for
 from gateway.core.errors import GatewayError
 from gateway.core.exchange import Exchange
+from gateway.core.errors import UPSTREAM_KINDS
 from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge
-from gateway.core.meter import Meter, meter_for
-from gateway.core.routes import Body, Repeat, Route, is_hello, match, query_of
+from gateway.core.meter import Meter
+from gateway.core.metering import meter_for
+from gateway.core.routes import Body, is_hello, match, query_of
 from gateway.core.teams import Policy
+from gateway.core.usage import Ended as MeteredEnd
 from gateway.local import LocalAnswers
 from gateway.observe import Observer
 from gateway.platforms.platform import Draft
@@ -63,12 +66,12 @@ class Proxy:
         meter: Meter | None = None
         body: BufferedBody | None = None
         answer: Answer | None = None
-        self._observer.opened(x)
         try:
             if is_hello(incoming.method, path):
                 await answer_json(x, incoming, b"{}", self._ours(x))
                 return
             x.team, x.key = x.policy.authenticate(*credentials(incoming.headers), time.time())
+            self._observer.authenticated(x)
             x.claude_code_session_id = text(lookup(incoming.headers, b"x-claude-code-session-id"))
             matched = match(incoming.method, path)
             x.route = route = matched.route
@@ -81,7 +84,7 @@ class Proxy:
                 draft.body, draft.length = limited(incoming, route.limit), incoming.length
             elif incoming.has_body:
                 raise GatewayError("malformed", f"{route.path} takes no request body.", close=True)
-            asked = await judge(x.team, route, matched.ids, body.data) if body is not None else None
+            asked = await in_turns(judge(x.team, route, body.data)) if body is not None else None
             if asked is not None:
                 x.model, x.stream = asked.model, asked.stream
             x.claim = claim_for(x, asked)
@@ -97,21 +100,14 @@ class Proxy:
                 self._watch(x)
             if route.batch_urls and answer.status < 300:
                 answer = await read_whole(answer, lambda read: rewrite_results_urls(read, self._base_url(incoming)))
-            await relay(x, incoming, answer, meter, self._ours(x))
-        except GatewayError as error:
-            if incoming.started:
-                end_broken(x, incoming, meter, error)
-            else:
-                refuse(x, incoming, error, self._ours(x))
-        except Exception as fault:
-            self._observer.faulted(x, fault)
-            error = GatewayError("internal", "The gateway failed to handle the request. Tell the platform team its id.")
-            if incoming.started:
-                end_broken(x, incoming, meter, error)
-            else:
-                refuse(x, incoming, error, self._ours(x))
+            await relay(x, incoming, answer, meter, self._ours(x), time.monotonic)
         except ClientGone:
             x.ended = "client_gone"
+        except GatewayError as error:
+            self._fail(x, incoming, meter, error)
+        except Exception as fault:
+            self._observer.faulted(fault, x.id)
+            self._fail(x, incoming, meter, GatewayError("internal", _OUR_FAULT, detail=type(fault).__name__))
         except asyncio.CancelledError:
             x.ended = "client_gone" if incoming.gone else "cut"
             if not incoming.gone:
@@ -143,10 +139,18 @@ class Proxy:
             end_quietly(incoming, meter)
             return
         error = GatewayError("draining", "The gateway is restarting. Send the request again.", retry_after=1)
-        if incoming.started:
-            end_broken(x, incoming, meter, error)
-        else:
-            refuse(x, incoming, error, self._ours(x))
+        self._fail(x, incoming, meter, error)
+
+    def _fail(self, x: Exchange, incoming: Incoming, meter: Meter | None, error: GatewayError) -> None:
+        x.ended = "upstream_failed" if error.kind in UPSTREAM_KINDS else "refused"
+        try:
+            if incoming.started:
+                x.ended = "cut"
+                end_broken(x, incoming, meter, error)
+            else:
+                refuse(x, incoming, error, self._ours(x))
+        except ClientGone:
+            x.ended = "client_gone"
 
     def _close(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
         x.finished = time.monotonic()
@@ -169,6 +173,8 @@ class Proxy:
         host = text(lookup(incoming.headers, b"host"))
         return f"{'https' if incoming.secure else 'http'}://{host}"
 
+
+_OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
 
 # How the meter must read a body's end.
 _METERED_END: dict[str, MeteredEnd] = {

@@ -12,7 +12,8 @@ from gateway.core.exchange import Exchange
 from gateway.core.faults import failure
 from gateway.core.headers import client_headers, lookup
 from gateway.core.http import Answer, Headers, UpstreamFailed
-from gateway.core.meter import Meter, StreamMeter
+from gateway.core.meter import Meter
+from gateway.core.metering import EventMeter
 from gateway.wire.server import Incoming
 
 
@@ -54,14 +55,14 @@ def end_broken(x: Exchange, incoming: Incoming, meter: Meter | None, error: Gate
     if not x.stream:
         incoming.cut()
         return
-    tail = meter.tail_for_error() if isinstance(meter, StreamMeter) else b"\n"
+    tail = meter.tail_for_error() if isinstance(meter, EventMeter) else b"\n"
     incoming.write_now(tail + error_event(error.row.type, error.message, x.request_id))
     incoming.end()
 
 
 def end_quietly(incoming: Incoming, meter: Meter | None) -> None:
     """Close an event stream that has no end of its own, so that no broken event is dispatched."""
-    if isinstance(meter, StreamMeter):
+    if isinstance(meter, EventMeter):
         incoming.write_now(meter.tail_for_error())
     incoming.end()
 

@@ -53,6 +53,10 @@ KINDS: dict[str, ErrorKind] = {
 }  # fmt: skip
 
 
+# Claude's faults; all other kinds are the client's or ours.
+UPSTREAM_KINDS = frozenset({"unreachable", "upstream_broken", "upstream_timeout", "workspace_key"})
+
+
 class GatewayError(Exception):
     """A refusal or a fault: `message` is for the client, `detail` for the log alone."""
 

@@ -1,0 +1,143 @@
+"""Starting the gateway: settings, policy, a first team when there is none, and words that say what was started.
+
+Without a policy file there is one workspace and one team, whose key is drawn on the first start and kept in the state
+directory. Without a real key the upstream is the bundled simulator, a process of its own that ends with this one.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from gateway import logs
+from gateway.app import App
+from gateway.core.http import Headers
+from gateway.core.teams import Policy
+from gateway.policy import PolicyFaults, default_policy, load
+from gateway.settings import Settings, SettingsFaults, environment, read_settings
+
+_CLAUDE = "https://api.anthropic.com"
+_SIMULATED: Headers = [(b"x-gateway-upstream", b"simulator")]
+_SIMULATOR_STARTS_WITHIN = 20.0
+
+
+def serve(config: Path | None) -> int:
+    """Run until told to stop; the exit code is 0 after a clean end, 2 when it could not start."""
+    try:
+        settings, warnings = read_settings()
+    except SettingsFaults as error:
+        print(error, file=sys.stderr)
+        return 2
+    if config is not None:
+        settings = settings.model_copy(update={"config": config})
+    log = logs.configure(settings.log_level)
+    for warning in warnings:
+        log.warning("settings", warning=warning)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, environment(), log))
+    except PolicyFaults as faults:
+        print(faults, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"The gateway could not start: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typing.FilteringBoundLogger) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        marks: Headers = []
+        team_key: str | None = None
+        if settings.config is not None:
+            loaded = load(settings.config, env)
+            for notice in loaded.notices:
+                log.warning("policy", notice=str(notice))
+            policy = loaded.policy
+        else:
+            secret = env.get("ANTHROPIC_API_KEY", "")
+            base_url = env.get("ANTHROPIC_BASE_URL", _CLAUDE)
+            if not secret:
+                base_url, secret, marks = await stack.enter_async_context(simulator()), "ws-main-simulated", _SIMULATED
+            team_key = first_key(settings.state_dir)
+            policy = default_policy(base_url=base_url, secret=secret, key_digest=sha256(team_key.encode()).digest())
+        app = await App.build(settings, policy, env, log, marks=marks)
+        await app.start()
+        if team_key is not None:
+            print(welcome(settings, app.port, team_key, simulated=bool(marks)), flush=True)
+        log.info("started", port=app.port, ops_port=app.ops_port, teams=len(policy.teams), upstream=origins(policy))
+        await app.run()
+        log.info("stopped")
+
+
+def first_key(state_dir: Path) -> str:
+    """The key of the built-in team: drawn once, kept readable by its owner alone."""
+    path = state_dir / "team-key"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = "gwk_" + secrets.token_urlsafe(32)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def origins(policy: Policy) -> list[str]:
+    return sorted({workspace.base_url for workspace in policy.workspaces.values()})
+
+
+def welcome(settings: Settings, port: int, key: str, *, simulated: bool) -> str:
+    """What a newcomer needs to paste."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = settings.public_url or f"http://{host}:{port}"
+    upstream = (
+        "ANTHROPIC_API_KEY is not set: answers come from the SIMULATOR on this machine, not from Claude."
+        if simulated
+        else "Requests go to the real Claude API with ANTHROPIC_API_KEY."
+    )
+    return f"""
+The gateway listens on {url}
+{upstream}
+
+Try it:
+
+  curl {url}/v1/messages \\
+    -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \\
+    -d '{{"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+Python and TypeScript SDKs, and Claude Code:
+
+  export ANTHROPIC_BASE_URL={url}
+  export ANTHROPIC_API_KEY={key}
+
+The key is kept in {settings.state_dir / "team-key"}.
+"""
+
+
+@contextlib.asynccontextmanager
+async def simulator() -> AsyncIterator[str]:
+    """The bundled simulator as a child process; yields its URL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway.simulator", "--port", "0",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(_SIMULATOR_STARTS_WITHIN):
+            line = (await process.stdout.readline()).decode().strip()
+        url = next((word for word in line.split() if word.startswith("http://")), "")
+        if not url:
+            raise OSError("the simulator did not start")
+        yield url
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
