@@ -41,6 +41,7 @@ class Team:
     failover: bool = False
     stored_objects: int | None = None
     stored_bytes: int | None = None
+    session_hold_nano: int = 1_000_000_000  # held when a managed-agents session starts (ledger protocol, section 8)
 
     def may_use(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
@@ -86,7 +87,7 @@ class Policy:
     teams: Mapping[str, Team]
     keys: Mapping[bytes, tuple[Team, GatewayKey]]  # by SHA-256 digest
     admin_tokens: tuple[AdminToken, ...] = ()
-    alert_webhook: str | None = None
+    alert_webhook: str | None = field(default=None, repr=False)  # such URLs carry tokens
 
     def authenticate(self, x_api_key: str | None, bearer: str | None, now: float) -> tuple[Team, GatewayKey]:
         """The team behind a credential. Both headers may be sent when they carry the same key.
