@@ -1,0 +1,83 @@
+"""A policy file becomes a `Policy`, or `PolicyFaults` with everything that is wrong with it; nothing in between."""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.core.teams import Policy
+from gateway.policy.build import admin_token, assemble, team, workspace
+from gateway.policy.faults import Bad, Notice, PolicyFaults
+from gateway.policy.nodes import Entries, Node, parse
+from gateway.policy.rows import At, Reading, mapping
+from gateway.policy.rules import NOTICES, RULES, Whole
+from gateway.policy.schema import FILE, Alerts, File
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy, what its operator should know, and the files it came from (the policy file and each `${file:}`)."""
+
+    policy: Policy
+    notices: tuple[Notice, ...]
+    sources: tuple[Path, ...]
+
+
+def load(
+    file: Path,
+    env: Mapping[str, str],
+    *,
+    priced: Collection[str] | None = None,
+    served: Collection[str] = ("claude",),
+    need_secrets: bool = True,
+    now: float | None = None,
+) -> Loaded:
+    """Reads the file and all its secrets.
+
+    `env` is what `${env:NAME}` sees. `priced` holds the models of the price table, aliases included. `served` are the
+    platforms that can be reached. `need_secrets=False` is for a check far from the secrets.
+    """
+    reading = Reading(file, env, need_secrets=need_secrets)
+    try:
+        source = file.read_bytes()
+        reading.version.update(source)
+        root = parse(source, lambda line, message: reading.fault(line, "", message))
+        loaded = _load(root, reading, priced, served, time.time() if now is None else now)
+    except OSError as error:
+        reading.fault(None, "", f"can't be read: {error.strerror or type(error).__name__}")
+    except Bad as bad:
+        reading.fault(bad.line, "", bad.message)
+    sources = (file, *reading.sources)
+    if reading.faults:
+        raise PolicyFaults(reading.faults, sources)
+    return Loaded(loaded, tuple(sorted(reading.notices, key=lambda notice: notice.line)), sources)
+
+
+def _load(
+    root: Node | None, reading: Reading, priced: Collection[str] | None, served: Collection[str], now: float
+) -> Policy:
+    if root is None:
+        raise Bad("is empty; it needs at least 'workspaces'")
+    row = mapping(root, FILE, At(reading, "", root.line))
+    alerts = row[File.alerts]
+    workspaces = {name: workspace(name, place) for name, place in row[File.workspaces].items()}
+    teams = {name: team(name, caller) for name, caller in row[File.teams].items()}
+    policy = assemble(
+        reading.version.hexdigest(),
+        workspaces,
+        teams,
+        admin_tokens=tuple(map(admin_token, row[File.admin_tokens])),
+        alert_webhook=alerts[Alerts.webhook] if alerts else None,
+    )
+    whole = Whole(row, policy, _declared(root), served, priced, now)
+    for rule in RULES:
+        rule(whole)
+    for notice in NOTICES:
+        notice(whole)
+    return policy
+
+
+def _declared(root: Node) -> set[str]:
+    """Every workspace that is written, so that a fault within one makes no further faults of its teams."""
+    entry = root.by_key.get("workspaces") if isinstance(root, Entries) else None
+    return set(entry.node.by_key) if entry and isinstance(entry.node, Entries) else set()

@@ -1,0 +1,107 @@
+"""`${env:NAME}` and `${file:PATH}`: the only way a secret comes in without standing in the policy file.
+
+The rule: what a reference stands for is returned and hashed into the version, and goes nowhere else. Faults name the
+reference, which is no secret. A file is read each time the policy loads, so it can rotate.
+"""
+
+import re
+import stat
+from collections.abc import Callable
+from hashlib import sha256
+
+from gateway.policy.faults import Bad
+from gateway.policy.nodes import Node
+from gateway.policy.rows import At, text
+from gateway.policy.scalars import web_address
+from gateway.wording import shown_place
+
+_REFERENCE = re.compile(r"\$\{(env|file):([^${}]+)\}")
+_LARGEST_FILE = 64 * 1024
+# What may stand in an HTTP header value; a line break in a secret would otherwise write headers of its own.
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+class Unresolved(Bad):
+    """A reference that leads nowhere at present."""
+
+
+def secret(node: Node, at: At) -> str | None:
+    """A credential; None when it can't be had and need not be."""
+    if "${" not in text(node):
+        at.notice("the secret itself stands in this file; write ${env:NAME} or ${file:PATH} instead")
+    return _resolved(text(node), at, _credential)
+
+
+def webhook(node: Node, at: At) -> str | None:
+    """A URL that often carries a token, so it is a secret as well."""
+    return _resolved(text(node), at, _web_address_with_token)
+
+
+def address(node: Node, at: At) -> str | None:
+    """A URL that a deployment may want to set from outside."""
+    return _resolved(text(node), at, web_address)
+
+
+def _resolved(written: str, at: At, check: Callable[[str], str]) -> str | None:
+    try:
+        value = check(_followed(written, at))
+    except Unresolved as missing:
+        if at.reading.need_secrets:
+            raise
+        at.notice(f"{missing.message}; its value was not checked")
+        return None
+    at.reading.version.update(at.path.encode() + sha256(value.encode()).digest())
+    return value
+
+
+def _credential(value: str) -> str:
+    if not value:
+        raise Bad("must not be empty")
+    if not _HEADER_SAFE.fullmatch(value):
+        raise Bad("holds a space, a line break or a character outside ASCII, which no key does")
+    return value
+
+
+def _web_address_with_token(value: str) -> str:
+    query = value.split("?", 1)
+    try:
+        web_address(query[0])
+    except Bad:
+        raise Bad("must be a URL such as https://hooks.example.com/gateway") from None
+    if not _HEADER_SAFE.fullmatch(value) or "#" in value:
+        raise Bad("must be a URL without spaces or fragment")
+    return value
+
+
+def _followed(written: str, at: At) -> str:
+    if "${" in _REFERENCE.sub("", written):
+        raise Bad("a reference must be ${env:NAME} or ${file:PATH}")
+    return _REFERENCE.sub(lambda found: _env(found[2], at) if found[1] == "env" else _file(found[2], at), written)
+
+
+def _env(variable: str, at: At) -> str:
+    value = at.reading.env.get(variable, "")
+    if not value.strip():
+        state = "empty" if variable in at.reading.env else "not set"
+        raise Unresolved(
+            f"the environment variable {shown_place(variable)} is {state}; set it, also in .env, and load again"
+        )
+    return value.strip()
+
+
+def _file(written: str, at: At) -> str:
+    path = at.reading.file.parent / written  # an absolute path stays as it is
+    at.reading.sources[path] = None
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            raise Unresolved(f"{shown_place(written)} is not a regular file")
+        if status.st_size > _LARGEST_FILE:
+            raise Unresolved(f"{shown_place(written)} is larger than {_LARGEST_FILE // 1024} KiB, which no secret is")
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a readable text file"
+        raise Unresolved(f"the file {shown_place(written)} can't be read: {reason}") from None
+    if not value:
+        raise Unresolved(f"the file {shown_place(written)} is empty")
+    return value
