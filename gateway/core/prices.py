@@ -51,11 +51,11 @@ class Price:
 class Extras:
     """What is billed beside tokens, in nano-dollars."""
 
-    web_search: int  # per search
-    session_hour: int
-    code_execution_hour: int
-    code_execution_charged: bool  # False: within the organization's free hours, shown but not charged
-    code_execution_minimum_ms: int
+    web_search: int = 0  # per search
+    session_hour: int = 0
+    code_execution_hour: int = 0
+    code_execution_charged: bool = False  # False: within the organization's free hours, shown but not charged
+    code_execution_minimum_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class PriceTable:
 
     rows: Mapping[str, tuple[Price, ...]]  # ascending in time, not overlapping
     aliases: Mapping[str, str] = field(default_factory=dict)
-    extras: Extras = Extras(0, 0, 0, False, 0)
+    extras: Extras = field(default_factory=Extras)
 
     def canonical(self, model: str) -> str | None:
         raise NotImplementedError

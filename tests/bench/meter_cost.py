@@ -69,7 +69,10 @@ def main() -> None:
         ("one event per feed", best(whole) / DELTAS),
         ("16 KiB per feed", best(metered(StreamMeter, sliced(body, 16_384))) / DELTAS),
         ("events split in two feeds", best(metered(StreamMeter, sliced(body, len(DELTA) // 2 + 1))) / DELTAS),
-        ("CRLF, one event per feed", best(metered(StreamMeter, [e.replace(b"\n", b"\r\n") for e in [START, *[DELTA] * DELTAS, END]])) / DELTAS),
+        (
+            "CRLF, one event per feed",
+            best(metered(StreamMeter, [e.replace(b"\n", b"\r\n") for e in [START, *[DELTA] * DELTAS, END]])) / DELTAS,
+        ),
         ("chat/completions, one event per feed", best(metered(ChatMeter, [CHAT] * DELTAS)) / DELTAS),
     ]
     for name, cost in rows:
@@ -78,7 +81,10 @@ def main() -> None:
     large = b"event: content_block_delta\ndata: " + DELTA[33:-3].replace(b"other", b"x" * 5_000_000) + b"}\n\n"
     chunks = [START, *sliced(large, 65_536), END]
     print(f"{'one 5 MB event in 64 KiB feeds':40} {best(metered(StreamMeter, chunks), rounds=5):6.0f} us")
-    message = b'{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5","content":[{"type":"text","text":"%s"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":500}}' % (b"word " * 400)  # noqa: E501
+    message = (
+        b'{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5","content":[{"type":"text","text":"%s"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":500}}'
+        % (b"word " * 400)
+    )
     print(f"{'one JSON answer of 2 KB':40} {best(lambda: from_message(message)):6.2f} us")
 
 

@@ -26,6 +26,7 @@ _INNER: Final = {
     b"cita": len(b'citations_delta","citation":{}'),
 }
 _FRAME: Final = len(_DELTA + b'data: {"type":"content_block_delta","index":0,' + _MARK + b'text_delta","text":""}}\n\n')
+_COMPLETION_FRAME: Final = len(b'{"type":"completion","completion":"","stop_reason":null,"model":"claude-2.1"}')
 _FALLBACK_MOST: Final = 16_384  # a fallback mark holds two model ids; anything longer is another kind of block
 
 
@@ -108,6 +109,8 @@ class StreamMeter:
             self._stopped = True
         elif name == b"error":
             self._error(self._decode(name, data))
+        elif name == b"completion":  # of /v1/complete, whose format has no usage
+            self.output_bytes += max(0, len(data) - _COMPLETION_FRAME)
 
     def _large(self, name: bytes, event: Large) -> None:
         if name == b"content_block_delta":
