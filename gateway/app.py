@@ -1,13 +1,14 @@
 """The composition root: the only module that names concrete stores, platforms and clients, and their order of life.
 
-Start: policy, store, client, listeners. Stop: unready, go on accepting a while, close the listener, let requests finish,
-then the store (so that every settlement is written), then the rest.
+Start: policy, store, client, listeners. Stop: unready, go on accepting a while, close the listener, let requests
+finish, then the store (so that every settlement is written), then the rest.
 """
 
 import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -22,9 +23,11 @@ from gateway.ops import Ops
 from gateway.platforms.claude import ClaudePlatform
 from gateway.proxy import Proxy
 from gateway.settings import Settings
+from gateway.store.embedded import EmbeddedLedger
 from gateway.store.ledger import Ledger
 from gateway.upstream import Upstream
 from gateway.wire.client import HttpClient
+from gateway.wire.proxies import proxies
 from gateway.wire.server import Server
 
 
@@ -74,6 +77,20 @@ class App:
         self._ready = False
         self.port = 0
         self.ops_port = 0
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        policy: Policy,
+        env: Mapping[str, str],
+        log: structlog.typing.FilteringBoundLogger,
+        *,
+        marks: Headers | None = None,
+    ) -> "App":
+        """The process as its settings describe it."""
+        client = HttpClient(proxies=proxies(env))
+        return cls(settings, policy, EmbeddedLedger(), log, client=client, marks=marks)
 
     async def start(self) -> None:
         await self._ledger.start()

@@ -1,7 +1,7 @@
 """Reading request bodies: up to the route's limit, decoded once, under a cap on what all of them hold together.
 
-The bytes inside are never changed. A compressed body is decoded here, under a bomb limit, because it must be weighed; it
-leaves without its coding.
+The bytes inside are never changed. A compressed body is decoded here, under a bomb limit, because it must be weighed;
+it leaves without its coding.
 """
 
 import asyncio

@@ -1,6 +1,5 @@
 """The `gateway` command: thin, each command says what it does and leaves the work to its module."""
 
-import asyncio
 import sys
 from pathlib import Path
 

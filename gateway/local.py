@@ -1,7 +1,7 @@
 """What the gateway answers itself: the models a team may use, its limits and its usage.
 
-`GET /v1/models` must come within a second (Claude Code gives up after three), so it is served from a short cache: fresh,
-else fetched within the deadline, else stale, else the models the gateway knows by name.
+`GET /v1/models` must come within a second (Claude Code gives up after three), so it is served from a short cache:
+fresh, else fetched within the deadline, else stale, else the models the gateway knows by name.
 """
 
 import asyncio

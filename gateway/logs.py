@@ -57,5 +57,4 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fault = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        self._logger.warning("library", library=record.name, level_name=record.levelname, fault=fault,
-                             template=str(record.msg)[:80] if isinstance(record.msg, str) and not record.args else None)  # fmt: skip
+        self._logger.warning("library", library=record.name, severity=record.levelname, fault=fault)

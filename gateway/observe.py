@@ -7,7 +7,6 @@ first use and kept, because `.labels()` costs more than the increment.
 import secrets
 from typing import Any
 
-import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import FilteringBoundLogger
 
@@ -36,7 +35,11 @@ class Observer:
             "gateway_upstream_attempts_total", "Tries at Claude.", ("workspace", "outcome"), registry=registry
         )
         self._seconds = Histogram(
-            "gateway_request_seconds", "From the head to the last byte.", ("route",), buckets=_SECONDS, registry=registry
+            "gateway_request_seconds",
+            "From the head to the last byte.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._first_byte = Histogram(
             "gateway_first_byte_seconds", "Until the first byte of an answer.", ("route",), buckets=_SECONDS,

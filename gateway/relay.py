@@ -1,7 +1,8 @@
 """From Claude's answer to the client: bytes as they come, and an honest end whatever breaks.
 
-Endings. Claude dies in a stream: an error event, after whatever keeps a broken event from being dispatched. Claude dies in
-any other body: the connection closes without an end mark. The gateway drains: session streams end, others get the error.
+Endings. Claude dies in a stream: an error event, after whatever keeps a broken event from being dispatched. Claude dies
+in any other body: the connection closes without an end mark. The gateway drains: session streams end, others get the
+error.
 """
 
 import zlib
@@ -22,7 +23,7 @@ def is_stream(answer: Answer) -> bool:
 
 
 async def relay(
-    x: Exchange, incoming: Incoming, answer: Answer, meter: Meter | None, ours: Headers, now: Callable[[], float]
+    x: Exchange, incoming: Incoming, answer: Answer, *, meter: Meter | None, ours: Headers, now: Callable[[], float]
 ) -> None:
     """Pass the answer on, chunk by chunk, metering a copy."""
     stream = is_stream(answer)
@@ -30,9 +31,7 @@ async def relay(
     x.status = answer.status
     headers = client_headers(answer.headers)
     headers.extend(ours)
-    incoming.begin(
-        answer.status, headers, length=declared_length(answer), stream=stream, reason=answer.reason
-    )
+    incoming.begin(answer.status, headers, length=declared_length(answer), stream=stream, reason=answer.reason)
     if stream:
         await incoming.flush()
     feed = fed(meter, answer)
@@ -111,12 +110,12 @@ def fed(meter: Meter | None, answer: Answer) -> Callable[[bytes], None]:
     A coding that the standard library can't read leaves the meter without usage, which it reports as such.
     """
     if meter is None:
-        return lambda chunk: None
+        return _unmetered
     coding = (lookup(answer.headers, b"content-encoding") or b"").strip().lower()
     if coding in (b"", b"identity"):
         return meter.feed
     if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        return lambda chunk: None
+        return _unmetered
     decoder = zlib.decompressobj(47)
 
     def feed(chunk: bytes) -> None:
@@ -127,6 +126,10 @@ def fed(meter: Meter | None, answer: Answer) -> Callable[[bytes], None]:
             return
 
     return feed
+
+
+def _unmetered(chunk: bytes) -> None:
+    """What can't be read is relayed without being looked at."""
 
 
 def declared_length(answer: Answer) -> int | None:

@@ -68,7 +68,7 @@ async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typi
                 base_url, secret, marks = await stack.enter_async_context(simulator()), "ws-main-simulated", _SIMULATED
             team_key = first_key(settings.state_dir)
             policy = default_policy(base_url=base_url, secret=secret, key_digest=sha256(team_key.encode()).digest())
-        app = await App.build(settings, policy, env, log, marks=marks)
+        app = App.build(settings, policy, env, log, marks=marks)
         await app.start()
         if team_key is not None:
             print(welcome(settings, app.port, team_key, simulated=bool(marks)), flush=True)
@@ -96,7 +96,7 @@ def origins(policy: Policy) -> list[str]:
 
 def welcome(settings: Settings, port: int, key: str, *, simulated: bool) -> str:
     """What a newcomer needs to paste."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - a wildcard is shown as loopback
     url = settings.public_url or f"http://{host}:{port}"
     upstream = (
         "ANTHROPIC_API_KEY is not set: answers come from the SIMULATOR on this machine, not from Claude."

@@ -34,7 +34,9 @@ _UNITS: dict[Kind, str] = {
 
 def claim_for(x: Exchange, asked: Asked | None) -> Claim:
     """Everything one request takes, of its key, its team and its workspace."""
-    assert x.team is not None and x.key is not None and x.route is not None
+    assert x.team is not None
+    assert x.key is not None
+    assert x.route is not None
     kinds = _KINDS[x.route.weigh]
     models = asked.models if asked is not None else ("",)
     workspace = x.policy.workspaces[x.team.workspace]

@@ -94,8 +94,15 @@ def is_json(body: bytes) -> bool:
     return body.lstrip()[:1] in (b"{", b"[")
 
 
-_TYPE_OF_STATUS = {400: "invalid_request_error", 404: "not_found_error", 408: "timeout_error",
-                   413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error"}  # fmt: skip
+_TYPE_OF_STATUS = {
+    400: "invalid_request_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 def wrapped(status: int, request_id: str) -> bytes:

@@ -1,7 +1,7 @@
 """Which headers pass, in both directions. A pass-list would break the next client; so these tables say what stops.
 
-Requests: the client's credentials, cookies, hop-by-hop, forwarding and framing headers never leave. Responses: hop-by-hop
-and framing headers are the wire's own; the workspace's rate limits are replaced by the team's.
+Requests: the client's credentials, cookies, hop-by-hop, forwarding and framing headers never leave. Responses:
+hop-by-hop and framing headers are the wire's own; the workspace's rate limits are replaced by the team's.
 """
 
 from collections.abc import Iterable

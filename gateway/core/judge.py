@@ -1,4 +1,4 @@
-"""What a body asks for, and whether its team may ask it. Reads the few governed fields; the rest is Claude's business."""
+"""What a body asks for, and whether its team may ask it. Only the few governed fields are read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The listener for teams: aiohttp's HTTP/1.1 server, and a request as the proxy sees it.
 
 The proxy answers through `Incoming`; the head is written as raw bytes, because aiohttp's own responses would fold
-duplicate headers and re-encode bytes outside ASCII. aiohttp's error pages and its log of malformed requests (which would
-show a team's key) are replaced here.
+duplicate headers and re-encode bytes outside ASCII. aiohttp's error pages and its log of malformed requests (which
+would show a team's key) are replaced here.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ class Incoming:
     """One request as it came, and the way to answer it."""
 
     __slots__ = (
-        "_bodyless", "_chunked", "_continued", "_head", "_idle", "_left", "_payload", "_protocol", "_server", "_started",
-        "bytes_in", "bytes_out", "headers", "keep_alive", "length", "method", "secure", "target",
+        "_bodyless", "_chunked", "_continued", "_head", "_idle", "_left", "_payload", "_protocol", "_server",
+        "_started", "bytes_in", "bytes_out", "headers", "keep_alive", "length", "method", "secure", "target",
     )  # fmt: skip
 
     def __init__(self, request: web.BaseRequest, protocol: "Connection", server: "Server") -> None:
@@ -317,9 +317,7 @@ class Server:
         await self._handle(incoming)
         return _Answered(keep_alive=incoming.keep_alive and not self.draining)
 
-    async def start(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False
-    ) -> int:
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False) -> int:
         """Begin to listen; returns the port (of use with port 0)."""
         loop = asyncio.get_running_loop()
         self._manager = _Manager(

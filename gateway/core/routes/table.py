@@ -33,7 +33,7 @@ def _watch(name: str, path: str, **names: str) -> Route:
     return Route(name, "GET", path, Weigh.OBJECT, names=names, stream=True)
 
 
-def _post(name: str, path: str, weigh: Weigh = Weigh.OBJECT, **names: str) -> Route:
+def _post(name: str, path: str, weigh: Weigh = Weigh.OBJECT, /, **names: str) -> Route:
     return Route(name, "POST", path, weigh, Body.BUFFER, _AGENT_OBJECT, names=names)
 
 
@@ -41,7 +41,9 @@ def _delete(name: str, path: str, **names: str) -> Route:
     return Route(name, "DELETE", path, Weigh.OBJECT, names=names)
 
 
-def _object(name: str, path: str, kind: str, *verbs: str, paging: str = "B", weigh: Weigh = Weigh.OBJECT) -> list[Route]:
+def _object(
+    name: str, path: str, kind: str, *verbs: str, paging: str = "B", weigh: Weigh = Weigh.OBJECT
+) -> list[Route]:
     """The rows that nearly every stored object has: list, create, get; and the verbs named on top of them."""
     one = f"{path}/{{{kind}}}"
     names = {kind: kind}
