@@ -1,0 +1,289 @@
+"""The server: the life of one request, from its head to its row in the bill.
+
+Order: the simulator's own paths, faults that need no answer, credential, version, route, body, the answer, its faults on
+the wire. The row is booked whatever happens, cancellation by a leaving client included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from gateway.simulator import access, sending
+from gateway.simulator.betas import KNOWN
+from gateway.simulator.bodies import read_body
+from gateway.simulator.control import control
+from gateway.simulator.errors import ApiError
+from gateway.simulator.faults import ANSWERS, HTML, RAW, Struck, seconds
+from gateway.simulator.options import Options
+from gateway.simulator.routes import Route, Table
+from gateway.simulator.sending import Broken, Sent
+from gateway.simulator.table import api_table
+from gateway.simulator.validate import check_betas, check_version
+from gateway.simulator.world import (
+    ORGANIZATION,
+    Answer,
+    Call,
+    Live,
+    Object,
+    Reply,
+    Stream,
+    World,
+    event,
+    fresh_id,
+    reply,
+)
+
+LINE = 256 * 1024
+OPEN = {"/": b"", "/api/hello": b'{"message":"hello"}'}  # answered without a credential
+OVERLOADED = event("error", {"type": "error", "error": ApiError("overloaded", "Overloaded").error()})
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Passage:
+    """What is known of a request so far."""
+
+    request: web.Request
+    request_id: str
+    now: float
+    struck: Struck = field(default_factory=dict)
+    route: Route | None = None
+    call: Call | None = None
+    status: int = 0
+    ended: str = "ok"
+    sent: Sent = field(default_factory=Sent)
+    generating_since: float | None = None
+
+
+class Server:
+    def __init__(self, world: World, table: Table) -> None:
+        self.world = world
+        self.table = table
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        if path.startswith("/_simulator"):
+            return await self.own(request)
+        if path in OPEN and request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+            return web.Response(body=OPEN[path], content_type="application/json")
+        passage = Passage(request, fresh_id("req"), self.world.now())
+        try:
+            return await self.pass_through(passage, path)
+        except ApiError as error:
+            passage.status = error.kind.status
+            passage.ended = "refused"
+            return await self.refuse(passage, error)
+        except Broken as how:
+            passage.ended = str(how)
+            return web.Response()  # nobody is listening
+        except (asyncio.CancelledError, ConnectionError):
+            passage.ended = "client_gone"
+            raise
+        finally:
+            self.book(passage)
+
+    async def own(self, request: web.Request) -> web.StreamResponse:
+        try:
+            answer = await control(self.world, request)
+        except ApiError as error:
+            return web.Response(body=error.body(""), status=error.kind.status, content_type="application/json")
+        return web.Response(body=answer.body, content_type=answer.content_type)
+
+    async def pass_through(self, passage: Passage, path: str) -> web.StreamResponse:
+        request, world = passage.request, self.world
+        passage.struck = world.faults.strike(request.method, path, request.headers.getall("x-simulator-fault", ()))
+        if "early_hints" in passage.struck:
+            sending.early_hints(request)
+        if passage.struck.keys() & RAW:
+            return await self.raw(passage)
+        call = await self.enter(passage, path)
+        for name, arg in passage.struck.items():
+            if name in ANSWERS:
+                raise ANSWERS[name](arg)
+        if passage.struck.get("reset") == "" and request.transport is not None:
+            request.transport.abort()
+            raise Broken("reset")
+        route = passage.route
+        assert route is not None
+        passage.generating_since = world.now()
+        answer: Answer = route.handler(call)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        return await self.send(passage, call, route, answer)
+
+    async def enter(self, passage: Passage, path: str) -> Call:
+        """Credential, version, betas, route, body: the checks before any handler."""
+        request, world, headers = passage.request, self.world, passage.request.headers
+        key = access.credential(request)
+        call = Call(
+            world=world,
+            request=request,
+            request_id=passage.request_id,
+            route=f"{request.method} {path}",
+            params={},
+            workspace=access.workspace_of(world, key, headers.get("anthropic-workspace-id"), passage.now),
+            key=access.key_label(key),
+            betas=frozenset(
+                v.strip() for line in headers.getall("anthropic-beta", ()) for v in line.split(",") if v.strip()
+            ),
+            version=headers.get("anthropic-version", ""),
+            struck=passage.struck,
+            now=passage.now,
+        )
+        passage.call = call
+        if path.startswith("/v1/organizations"):
+            raise organization_error(key)
+        passage.route, call.params = self.table.match(request.method, path)
+        call.route = passage.route.name
+        if passage.route.version or call.version:
+            check_version(call.version)
+        check_betas(call.betas, KNOWN if world.options.strict_betas else None)
+        check_route_betas(passage.route, call)
+        if passage.route.limit:
+            call.body = await read_body(request, passage.route.limit)
+        return call
+
+    async def send(self, passage: Passage, call: Call, route: Route, answer: Answer) -> web.StreamResponse:
+        options, struck, request = self.world.options, passage.struck, passage.request
+        if route.inference:
+            await asyncio.sleep(options.latency)
+        if "slow_first_byte" in struck:
+            await asyncio.sleep(seconds(struck["slow_first_byte"], 1.0))
+        if "overloaded_event" in struck:
+            if not isinstance(answer, Stream):
+                raise ApiError("overloaded", "Overloaded")
+            call.charge = None
+            answer = Stream([OVERLOADED])
+        if isinstance(answer, Reply) and answer.paced and call.charge and options.tokens_per_second:
+            await asyncio.sleep(call.charge.output / options.tokens_per_second)
+        headers = self.headers(passage)
+        passage.status = answer.status if isinstance(answer, Reply) else 200
+        if isinstance(answer, Reply):
+            return await sending.send_reply(request, answer, headers, struck, passage.sent)
+        if isinstance(answer, Stream):
+            return await sending.send_stream(request, answer, headers, struck, options, passage.sent)
+        return await sending.send_live(request, answer, headers, struck)
+
+    def headers(self, passage: Passage) -> dict[str, str]:
+        headers = {"request-id": passage.request_id}
+        call = passage.call
+        if call:
+            headers["anthropic-organization-id"] = ORGANIZATION
+            headers["anthropic-workspace-id"] = call.workspace.id
+            if call.limit_class:
+                headers |= self.world.limits.headers(call.limit_class, passage.now)
+        return headers
+
+    async def refuse(self, passage: Passage, error: ApiError) -> web.StreamResponse:
+        body = error.body(passage.request_id)
+        if passage.route and passage.route.openai:
+            shape = {"message": error.message, "type": error.kind.type, "param": None, "code": None}
+            body = msgspec.json.encode({"error": shape})
+        answer = Reply(body, error.kind.status, headers=error.headers)
+        try:
+            return await sending.send_reply(
+                passage.request, answer, self.headers(passage), passage.struck, passage.sent
+            )
+        except Broken as how:
+            passage.ended = str(how)
+            return web.Response()
+
+    async def raw(self, passage: Passage) -> web.StreamResponse:
+        """Answers that do not look like the API's."""
+        name, arg = next((name, arg) for name, arg in passage.struck.items() if name in RAW)
+        passage.ended = name
+        answers = {
+            "html_502": lambda: web.Response(status=502, body=HTML, content_type="text/html"),
+            "rate_limited_bare": lambda: web.Response(
+                status=429, body=b'{"message":"Error"}', content_type="application/json"
+            ),
+            "empty_200": lambda: web.Response(status=200, body=b"", content_type="application/json"),
+            "status": lambda: web.Response(
+                status=int(arg or 520),
+                body=ApiError("internal", "Unexpected status").body(passage.request_id),
+                content_type="application/json",
+            ),
+        }
+        response = answers[name]()
+        passage.status = response.status
+        return response
+
+    def book(self, passage: Passage) -> None:
+        """The row of this request, at what was due when it ended."""
+        call = passage.call
+        facts: Object = {
+            "request_id": passage.request_id,
+            "at": passage.now,
+            "workspace": call.workspace.name if call else "",
+            "key": call.key if call else "",
+            "route": call.route if call else f"{passage.request.method} {passage.request.path}",
+            "status": passage.status,
+            "ended": passage.ended,
+            "faults": sorted(passage.struck),
+        }
+        charge = call.charge if call else None
+        if call is None or charge is None:
+            self.world.book.write(model=None, usage=None, **facts)
+            return
+        usage = charge.usage
+        sent = charge.output
+        if passage.ended != "ok" and not passage.sent.finished and self.world.options.abort_billing == "sent":
+            sent = max(passage.sent.tokens, self.generated(passage, charge.output))
+            usage = charge.after(sent)
+        if call.limit_class:
+            self.world.limits.produced(call.limit_class, sent, self.world.now())
+        self.world.book.write(model=charge.model, usage=usage, free=charge.free, **facts, **call.facts)
+
+    def generated(self, passage: Passage, output: int) -> int:
+        """Tokens of a plain answer that were generated before its client left."""
+        speed = self.world.options.tokens_per_second
+        if passage.sent.tokens or not speed or passage.generating_since is None:
+            return 0
+        elapsed = self.world.now() - passage.generating_since - self.world.options.latency
+        return max(0, min(output, int(elapsed * speed)))
+
+
+def organization_error(key: str) -> ApiError:
+    if key.startswith(access.ADMIN):
+        return ApiError("not_found", "Not found")
+    return ApiError("forbidden", "This API key cannot call the organization API.")
+
+
+def check_route_betas(route: Route, call: Call) -> None:
+    if route.beta and route.beta not in call.betas:
+        raise ApiError("invalid", f"This endpoint requires `{route.beta}` in the `anthropic-beta` header.")
+    if route.without and route.without in call.betas:
+        raise ApiError("invalid", f"`{route.beta}` and `{route.without}` cannot be used together.")
+
+
+def create_app(options: Options | None = None) -> web.Application:
+    """A simulator as an aiohttp application; everything it needs of its server stands in `handler_args`."""
+    world = World(options or Options())
+    app = web.Application(
+        handler_args={
+            "handler_cancellation": True,
+            "auto_decompress": False,
+            "max_line_size": LINE,
+            "max_field_size": LINE,
+            "access_log": None,
+        },
+        client_max_size=1 << 40,
+    )
+    app[WORLD] = world
+    app.router.add_route("*", "/{path:.*}", Server(world, api_table()).handle)
+
+    async def close(app: web.Application) -> None:
+        await world.close()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+WORLD: web.AppKey[World] = web.AppKey("world", World)

@@ -1,0 +1,298 @@
+"""The order of an answer's parts: fallback, compaction, thinking, server tools, advisor, text, the client's tool."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.simulator.answer import (
+    Writer,
+    entry_of,
+    refused,
+    seed_of,
+    server_tool,
+    stop_at,
+    tool_to_call,
+    usage_of,
+    wanted_tokens,
+)
+from gateway.simulator.asks import Asks, last_text, number
+from gateway.simulator.cache import Split, split
+from gateway.simulator.message import Block, Message
+from gateway.simulator.models import MODELS, Model, find
+from gateway.simulator.prompt import Part, parts_of
+from gateway.simulator.speech import sample, speak
+from gateway.simulator.world import Object, Workspace, fresh_id, stamp
+
+RESULT_TOKENS = 220  # what a search or a fetch adds to the prompt
+CONTAINER_SECONDS = 3600
+SUMMARY_TOKENS = 40
+DEFAULT_FALLBACK = "claude-sonnet-5"
+
+
+@dataclass(slots=True)
+class Task:
+    """What composing needs to know of a request, and what the parts leave behind."""
+
+    body: Mapping[str, Any]
+    model: Model
+    parts: list[Part]
+    asks: Asks
+    workspace: Workspace
+    now: float
+    per_event: int
+    entries: list[Object] = field(default_factory=list)  # usage.iterations, when there is more than one sampling
+    searches: int = 0
+    fetches: int = 0
+    container: Object | None = None
+
+    def split(self, model: Model) -> Split:
+        parts = self.parts if model is self.model else parts_of(self.body, model, self.workspace.of("file"))
+        return split(parts, model, self.body.get("speed") or "standard", self.workspace, self.now)
+
+
+def compose(task: Task) -> Message:
+    body, asks = task.body, task.asks
+    counted = task.split(task.model)
+    model = fallback_model(body) if {"refusal", "declined"} & asks.keys() else None
+    if model is None:
+        model = task.model
+        if "refusal" in asks:
+            return refused(body, model, counted)
+    seed = seed_of(body)
+    writer = Writer(model, seed, body["max_tokens"], task.per_event)
+    fell_back = model is not task.model
+    if fell_back:
+        counted = decline(task, writer, counted, model)
+    if "compaction" in asks and (body.get("compaction") or body.get("context_management")):
+        compact(task, writer, counted)
+    purse = writer.left
+    wanted = wanted_tokens(asks, seed)
+    think(task, writer, wanted)
+    server_tools(task, writer)
+    extra = (task.searches + task.fetches) * RESULT_TOKENS
+    sampled = counted._replace(uncached=counted.uncached + extra)
+    total = advise(task, writer, sampled, purse)
+    stop_reason, stop_sequence = finish(task, writer, seed, wanted - writer.thought)
+    usage = usage_of(total, purse - writer.left, body, model)
+    if writer.thought:
+        usage["output_tokens_details"] = {"thinking_tokens": writer.thought}
+    if server_tool(body, "web_search_") or server_tool(body, "web_fetch_"):
+        usage["server_tool_use"] = {"web_search_requests": task.searches, "web_fetch_requests": task.fetches}
+    if task.entries:
+        earlier = sum(entry["output_tokens"] for entry in task.entries if entry["type"] == "message" and not fell_back)
+        kind = "fallback_message" if fell_back else "message"
+        last = entry_of(kind, sampled, usage["output_tokens"] - earlier, model.id if fell_back else None)
+        usage["iterations"] = [*task.entries, last]
+    return Message(
+        fresh_id("msg"),
+        task.model.id,
+        writer.blocks,
+        usage,
+        stop_reason,
+        stop_sequence,
+        stop_details={"type": "refusal", "category": "cyber", "explanation": None}
+        if stop_reason == "refusal"
+        else None,
+        container=task.container,
+        first_usage=usage_of(counted, 0, body, model) if total != counted else None,
+        pings=number(asks, "pings", 1),
+    )
+
+
+def fallback_model(body: Mapping[str, Any]) -> Model | None:
+    """The first model of `fallbacks` that exists."""
+    fallbacks = body.get("fallbacks") or []
+    if fallbacks == "default":
+        return MODELS[DEFAULT_FALLBACK]
+    found = [find(entry.get("model")) for entry in fallbacks if isinstance(entry, dict)]
+    return next((model for model in found if model), None)
+
+
+def decline(task: Task, writer: Writer, counted: Split, model: Model) -> Split:
+    """The first model declines, after some tokens if asked; the fallback's own count of the prompt."""
+    spoken = writer.take(number(task.asks, "declined", 0))
+    task.entries.append(entry_of("message", counted, spoken, task.model.id))
+    writer.left = task.body["max_tokens"]
+    writer.add(
+        {
+            "type": "fallback",
+            "from": {"model": task.model.id},
+            "to": {"model": model.id},
+            "trigger": {"type": "refusal", "category": "cyber"},
+        }
+    )
+    return task.split(model)
+
+
+def compact(task: Task, writer: Writer, counted: Split) -> None:
+    """A sampling of its own that is in `iterations` only."""
+    summary = "".join(speak(writer.seed, SUMMARY_TOKENS))
+    task.entries.append(entry_of("compaction", counted, SUMMARY_TOKENS, None))
+    delta = {"type": "compaction_delta", "content": summary}
+    block = {"type": "compaction", "content": summary}
+    writer.blocks.append(Block(block, {"type": "compaction", "content": None}, [(delta, 0)]))
+
+
+def think(task: Task, writer: Writer, wanted: int) -> None:
+    thinking = task.body.get("thinking") or {}
+    if "redacted" in task.asks:
+        writer.add({"type": "redacted_thinking", "data": base64.b64encode(b"redacted" * 8).decode()})
+    if thinking.get("type") in ("enabled", "adaptive") and writer.left > 0:
+        shown = thinking.get("display") != "omitted"
+        writer.think(max(1, wanted // 3), number(task.asks, "signature", 96), shown=shown)
+
+
+def server_tools(task: Task, writer: Writer) -> None:
+    body, asks = task.body, task.asks
+    if server_tool(body, "web_search_"):
+        for _ in range(number(asks, "search", 1 if "search" in asks else 0)):
+            search(task, writer, failed=False)
+        if "failed_search" in asks:
+            search(task, writer, failed=True)
+    if server_tool(body, "web_fetch_") and "fetch" in asks and writer.left > 0:
+        task.fetches += 1
+        url = "https://example.com/page"
+        call = writer.call("server_tool_use", "srvtoolu", "web_fetch", {"url": url})
+        document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A page."}}
+        result = {"type": "web_fetch_result", "url": url, "content": document, "retrieved_at": stamp(task.now)}
+        writer.add({"type": "web_fetch_tool_result", "tool_use_id": call["id"], "content": result})
+    if server_tool(body, "code_execution_") or body.get("container"):
+        task.container = container(task)
+        if "file" in asks and writer.left > 0:
+            write_file(task, writer)
+
+
+def search(task: Task, writer: Writer, *, failed: bool) -> None:
+    if writer.left <= 0:
+        return
+    query = last_text(task.body)[:60].split("[[")[0].strip() or "claude"
+    call = writer.call("server_tool_use", "srvtoolu", "web_search", {"query": query})
+    content: Any = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    if not failed:
+        task.searches += 1
+        page = {"type": "web_search_result", "url": "https://example.com/", "title": "Example", "page_age": "1 day"}
+        content = [{**page, "encrypted_content": base64.b64encode(b"a page that was found " * 4).decode()}]
+    writer.add({"type": "web_search_tool_result", "tool_use_id": call["id"], "content": content})
+
+
+def container(task: Task) -> Object:
+    """The container of the request, or a new one."""
+    asked = task.body.get("container")
+    known = task.workspace.of("container")
+    name = asked if isinstance(asked, str) else (asked or {}).get("id")
+    found = known.get(name or "")
+    if found is None:
+        found = {"id": fresh_id("container"), "expires_at": stamp(task.now + CONTAINER_SECONDS)}
+        known[found["id"]] = found
+    skills = asked.get("skills") if isinstance(asked, dict) else None
+    return {**found, "skills": skills} if skills else found
+
+
+def write_file(task: Task, writer: Writer) -> None:
+    """A file made by a tool: the only kind whose content can be downloaded."""
+    content = b"written by the simulator\n"
+    file: Object = {
+        "id": fresh_id("file"),
+        "type": "file",
+        "filename": "output.txt",
+        "mime_type": "text/plain",
+        "size_bytes": len(content),
+        "created_at": stamp(task.now),
+        "downloadable": True,
+        "expires_at": None,
+        "_content": content,
+    }
+    task.workspace.of("file")[file["id"]] = file
+    call = writer.call("server_tool_use", "srvtoolu", "bash_code_execution", {"command": "echo > output.txt"})
+    result = {
+        "type": "bash_code_execution_result",
+        "stdout": "",
+        "stderr": "",
+        "return_code": 0,
+        "content": [{"type": "bash_code_execution_output", "file_id": file["id"]}],
+    }
+    writer.add({"type": "bash_code_execution_tool_result", "tool_use_id": call["id"], "content": result})
+
+
+def advise(task: Task, writer: Writer, sampled: Split, purse: int) -> Split:
+    """Ask the advisor in between: two samplings of the own model around one of the advisor's, each with its own entry.
+
+    The top level of `usage` is the sum of the own model's two; the advisor's tokens stand in `iterations` alone.
+    """
+    tool = server_tool(task.body, "advisor_")
+    advisor = find(tool.get("model")) if tool else None
+    if "advisor" not in task.asks or advisor is None or writer.left <= 0:
+        return sampled
+    call = writer.call("server_tool_use", "srvtoolu", "advisor", {})
+    task.entries.append(entry_of("message", sampled, purse - writer.left, None))
+    advice = speak(writer.seed + 2, 24)
+    task.entries.append(entry_of("advisor_message", task.split(advisor), len(advice), advisor.id))
+    result = {"type": "advisor_result", "text": "".join(advice)}
+    block = writer.add({"type": "advisor_tool_result", "tool_use_id": call["id"], "content": result})
+    block.usage_after = usage_of(sampled, purse - writer.left, task.body, task.model)
+    return Split(*(2 * tokens for tokens in sampled))
+
+
+def finish(task: Task, writer: Writer, seed: int, wanted: int) -> tuple[str, str | None]:
+    """Text and the client's tool; why the answer stopped."""
+    body, asks = task.body, task.asks
+    tool = tool_to_call(body, asks)
+    form = (body.get("output_config") or {}).get("format") or body.get("output_format")
+    stop: str | None = None
+    stops = body.get("stop_sequences") or []
+    if writer.left <= 0:
+        return "max_tokens", None
+    if tool:
+        if not (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+            writer.say(speak(seed, max(1, min(wanted, 12))))
+        if writer.left > 0:
+            writer.call("tool_use", "toolu", tool["name"], sample(tool.get("input_schema") or {"type": "object"}))
+        return ("tool_use" if writer.left > 0 or writer.blocks[-1].final.get("input") else "max_tokens"), None
+    if form and form.get("type") == "json_schema":
+        writer.quote(msgspec.json.encode(sample(form.get("schema"))).decode())
+        return ("end_turn" if writer.left > 0 else "max_tokens"), None
+    if "echo" in asks:
+        writer.quote(last_text(body))
+        return ("end_turn" if writer.left > 0 else "max_tokens"), None
+    words = speak(seed, min(max(0, wanted), writer.left))
+    short = wanted > writer.left
+    if stops:
+        words, stop = (words, stops[0]) if "stop" in asks else stop_at(words, stops)
+    writer.say(words, citations(body) if "citations" in asks else ())
+    return stop_reason(asks, stop, short=short), stop
+
+
+def stop_reason(asks: Asks, stop: str | None, *, short: bool) -> str:
+    if "late_refusal" in asks:
+        return "refusal"
+    if stop is not None:
+        return "stop_sequence"
+    if short:
+        return "max_tokens"
+    if "pause" in asks:
+        return "pause_turn"
+    return "model_context_window_exceeded" if "context" in asks else "end_turn"
+
+
+def citations(body: Mapping[str, Any]) -> list[Object]:
+    """A citation of the prompt's first document, if there is one."""
+    for message in body["messages"]:
+        for block in message["content"] if isinstance(message["content"], list) else []:
+            if block.get("type") == "document":
+                cited = str((block.get("source") or {}).get("data", ""))[:20]
+                return [
+                    {
+                        "type": "char_location",
+                        "cited_text": cited,
+                        "document_index": 0,
+                        "document_title": block.get("title"),
+                        "start_char_index": 0,
+                        "end_char_index": len(cited),
+                    }
+                ]
+    return []
