@@ -1,7 +1,7 @@
 """The bucket law, in integers: levels in 1/60,000 of a unit, times in store milliseconds.
 
 A bucket of r per minute refills exactly r per millisecond, so nothing is ever rounded. Over any interval it admits at
-most its capacity plus rate x time. `lua/prelude.lua` says the same in Lua; tests/store/test_lua_agrees.py holds them together.
+most its capacity plus rate x time. `store/lua/prelude.lua` says the same in Lua; a property test holds them together.
 """
 
 from typing import NamedTuple
@@ -30,9 +30,9 @@ def capacity_of(bucket: Bucket) -> int:
 def refill(tank: Tank | None, rate: int, capacity: int, now: int) -> int:
     """The level now, under the limit of this call.
 
-    A new bucket is full. Between two calls the lower of their two rates and capacities counts: a raise gives nothing for
-    the time before it, and replicas on different policies get the stricter. A lowered capacity clamps at once. A clock
-    that went back refills nothing.
+    A new bucket is full. Between two calls the lower of their two rates and capacities counts: a raise gives nothing
+    for the time before it, and replicas on different policies get the stricter. A lowered capacity clamps at once. A
+    clock that went back refills nothing.
     """
     if tank is None:
         return capacity

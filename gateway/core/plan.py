@@ -5,8 +5,6 @@ journalled; a `Charge` is that entry as it is applied at a given moment. All are
 `lua/prelude.lua` names the same positions.
 """
 
-
-
 import msgspec
 
 from gateway.core.buckets import capacity_of
