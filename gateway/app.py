@@ -23,7 +23,7 @@ from gateway.ops import Ops
 from gateway.platforms.claude import ClaudePlatform
 from gateway.proxy import Proxy
 from gateway.settings import Settings
-from gateway.store.embedded import EmbeddedLedger
+from gateway.store.embedded import Embedded
 from gateway.store.ledger import Ledger
 from gateway.upstream import Upstream
 from gateway.wire.client import HttpClient
@@ -90,7 +90,7 @@ class App:
     ) -> "App":
         """The process as its settings describe it."""
         client = HttpClient(proxies=proxies(env))
-        return cls(settings, policy, EmbeddedLedger(), log, client=client, marks=marks)
+        return cls(settings, policy, Embedded(), log, client=client, marks=marks)
 
     async def start(self) -> None:
         await self._ledger.start()
