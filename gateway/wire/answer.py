@@ -33,6 +33,7 @@ class WireAnswer:
     __slots__ = (
         "_broken",
         "_held",
+        "_loop",
         "_waiter",
         "_wire",
         "headers",
@@ -53,6 +54,7 @@ class WireAnswer:
         self.reused = wire.served > 0
         self.timeouts = timeouts
         self.sending = True
+        self._loop = wire.loop
         self.sent_from = wire.loop.time()
         self._wire: Wire | None = wire
         # The parts of the exception and not the exception: one that is kept ties its raiser's frames (and the
@@ -72,6 +74,8 @@ class WireAnswer:
             if self._broken is not None:
                 raise self._failure(self._broken)
             await self.wait()
+        if self._wire is not None:
+            self._wire.due_in(math.inf)  # the reader's own time is not the upstream's silence
         incoming = self.incoming
         self.status, self.reason, self.headers = incoming.status, incoming.reason, incoming.headers
 
@@ -92,7 +96,7 @@ class WireAnswer:
                 self.close()
                 raise
             if self._wire is not None:
-                wire.due_in(math.inf)  # the reader's own time is not the upstream's silence
+                wire.due_in(math.inf)
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._held and self._wire is not None:
@@ -108,11 +112,10 @@ class WireAnswer:
 
     async def wait(self) -> None:
         """Until something changed: head, bytes, end, failure, or a sender that is done."""
-        wire = self._wire
-        if wire is None:
+        if self._wire is None:
             return
         assert self._waiter is None, "an answer has one reader"
-        waiter = self._waiter = wire.loop.create_future()
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         finally:
@@ -151,22 +154,23 @@ class WireAnswer:
             wire.finished(keep=False)
             self.wake()
         else:
-            self.broke(
-                "reset",
-                "closed before the end" if self.incoming.started else "closed without an answer",
-            )
+            self.broke("reset", "closed before the end" if self.incoming.started else "closed without an answer")
             wire.drop()
 
     def broke(self, fault: Fault, detail: str) -> None:
         """Only the first break counts."""
-        wire, self._wire = self._wire, None
+        wire = self._wire
         if wire is None:
             return
-        stage: Stage = "body" if self.incoming.head_done else "send" if self.sending else "head"
-        self._broken = (stage, fault, detail, wire.loop.time() - self.sent_from)
+        self._broken = (self._stage, fault, detail, self._loop.time() - self.sent_from)
+        self._wire = None
         self.incoming.abandon()
         self.wake()
         wire.wake_sender()
+
+    def send_failed(self, detail: str) -> UpstreamFailed:
+        """What our own side finds wrong with the request."""
+        return self._failure(("send", "protocol", detail, self._loop.time() - self.sent_from))
 
     def sent(self) -> None:
         """The request left whole."""
@@ -179,13 +183,12 @@ class WireAnswer:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    @property
+    def _stage(self) -> Stage:
+        if self.incoming.head_done:
+            return "body"
+        return "send" if self.sending else "head"
+
     def _failure(self, broken: tuple[Stage, Fault, str, float]) -> UpstreamFailed:
         stage, fault, detail, seconds = broken
-        return UpstreamFailed(
-            stage,
-            fault,
-            detail,
-            reused=self.reused,
-            answered=self.incoming.started,
-            seconds=seconds,
-        )
+        return UpstreamFailed(stage, fault, detail, reused=self.reused, answered=self.incoming.started, seconds=seconds)

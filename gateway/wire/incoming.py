@@ -7,12 +7,7 @@ a status line, status codes outside 100-599) is refused here.
 
 from collections.abc import Callable
 
-from httptools import (
-    HttpParserCallbackError,
-    HttpParserError,
-    HttpParserUpgrade,
-    HttpResponseParser,
-)
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.core.http import Headers
 
