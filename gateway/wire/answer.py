@@ -9,7 +9,7 @@ import math
 from typing import Protocol
 
 from gateway.core.http import Fault, Headers, Stage, Timeouts, UpstreamFailed
-from gateway.wire.incoming import Incoming, Malformed
+from gateway.wire.parsing import Malformed, ParsedAnswer
 
 
 class Wire(Protocol):
@@ -37,7 +37,7 @@ class WireAnswer:
         "_waiter",
         "_wire",
         "headers",
-        "incoming",
+        "parsed",
         "reason",
         "reused",
         "sending",
@@ -47,7 +47,7 @@ class WireAnswer:
     )
 
     def __init__(self, wire: Wire, method: str, timeouts: Timeouts, head_limit: int) -> None:
-        self.incoming = Incoming(method, head_limit)
+        self.parsed = ParsedAnswer(method, head_limit)
         self.status = 0
         self.reason = b""
         self.headers: Headers = []
@@ -66,37 +66,33 @@ class WireAnswer:
     @property
     def over(self) -> bool:
         """No more of the request is wanted: the final head is here, or the exchange broke."""
-        return self.incoming.head_done or self._broken is not None
+        return self.parsed.head_done or self._broken is not None
 
     async def head(self) -> None:
         """Wait until the final head is complete."""
-        while not self.incoming.head_done:
+        while not self.parsed.head_done:
             if self._broken is not None:
                 raise self._failure(self._broken)
             await self.wait()
-        if self._wire is not None:
-            self._wire.due_in(math.inf)  # the reader's own time is not the upstream's silence
-        incoming = self.incoming
-        self.status, self.reason, self.headers = incoming.status, incoming.reason, incoming.headers
+        self._due_in(math.inf)
+        parsed = self.parsed
+        self.status, self.reason, self.headers = parsed.status, parsed.reason, parsed.headers
 
     async def read(self) -> bytes:
-        incoming = self.incoming
-        pieces = incoming.pieces
+        parsed = self.parsed
+        pieces = parsed.pieces
         while not pieces:
-            if incoming.complete:
+            if parsed.complete:
                 return b""
             if self._broken is not None:
                 raise self._failure(self._broken)
-            wire = self._wire
-            assert wire is not None, "an answer without a connection is complete or broken"
-            wire.due_in(self.timeouts.idle)
+            self._due_in(self.timeouts.idle)
             try:
                 await self.wait()
             except BaseException:
                 self.close()
                 raise
-            if self._wire is not None:
-                wire.due_in(math.inf)
+            self._due_in(math.inf)  # the reader's own time is not the upstream's silence
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._held and self._wire is not None:
@@ -114,7 +110,8 @@ class WireAnswer:
         """Until something changed: head, bytes, end, failure, or a sender that is done."""
         if self._wire is None:
             return
-        assert self._waiter is None, "an answer has one reader"
+        if self._waiter is not None:
+            raise RuntimeError("two tasks read one answer")
         waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
@@ -123,38 +120,34 @@ class WireAnswer:
 
     # Called by the connection and the sender.
 
-    def received(self, data: bytes) -> None:
-        incoming = self.incoming
-        wire = self._wire
-        assert wire is not None
+    def received(self, wire: Wire, data: bytes) -> None:
+        parsed = self.parsed
         try:
-            incoming.feed(data)
+            parsed.feed(data)
         except Malformed as fault:
             self.broke("protocol", str(fault))
             wire.drop()
             return
-        if incoming.complete:
+        if parsed.complete:
             self._wire = None
-            wire.finished(keep=incoming.keep_alive and not incoming.surplus and not self.sending)
-        else:
+            wire.finished(keep=parsed.keep_alive and not parsed.surplus and not self.sending)
+        elif parsed.head_done:  # a head has its own limit, and nobody to take it piece by piece
             self._held += len(data)
             if self._held > wire.read_ahead:
                 wire.pause_reading()
-        if incoming.head_done:
+        if parsed.head_done:
             self.wake()
             if self.sending:
                 wire.wake_sender()
 
-    def ended(self) -> None:
+    def ended(self, wire: Wire) -> None:
         """The upstream closed its side."""
-        wire = self._wire
-        assert wire is not None
-        if self.incoming.feed_eof():
+        if self.parsed.feed_eof():
             self._wire = None
             wire.finished(keep=False)
             self.wake()
         else:
-            self.broke("reset", "closed before the end" if self.incoming.started else "closed without an answer")
+            self.broke("reset", "closed before the end" if self.parsed.started else "closed without an answer")
             wire.drop()
 
     def broke(self, fault: Fault, detail: str) -> None:
@@ -164,7 +157,7 @@ class WireAnswer:
             return
         self._broken = (self._stage, fault, detail, self._loop.time() - self.sent_from)
         self._wire = None
-        self.incoming.abandon()
+        self.parsed.abandon()
         self.wake()
         wire.wake_sender()
 
@@ -175,20 +168,24 @@ class WireAnswer:
     def sent(self) -> None:
         """The request left whole."""
         self.sending = False
-        if self._wire is not None and not self.incoming.head_done:
-            self._wire.due_in(self.timeouts.first_byte)
+        if not self.parsed.head_done:
+            self._due_in(self.timeouts.first_byte)
 
     def wake(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _due_in(self, seconds: float) -> None:
+        if self._wire is not None:
+            self._wire.due_in(seconds)
+
     @property
     def _stage(self) -> Stage:
-        if self.incoming.head_done:
+        if self.parsed.head_done:
             return "body"
         return "send" if self.sending else "head"
 
     def _failure(self, broken: tuple[Stage, Fault, str, float]) -> UpstreamFailed:
         stage, fault, detail, seconds = broken
-        return UpstreamFailed(stage, fault, detail, reused=self.reused, answered=self.incoming.started, seconds=seconds)
+        return UpstreamFailed(stage, fault, detail, reused=self.reused, answered=self.parsed.started, seconds=seconds)

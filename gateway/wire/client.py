@@ -14,9 +14,9 @@ from gateway.core.http import Answer, Origin, Outgoing, Timeouts, UpstreamFailed
 from gateway.wire.answer import WireAnswer
 from gateway.wire.connection import ALONG, Connection
 from gateway.wire.dial import dial, tls_context
-from gateway.wire.outgoing import request_head
 from gateway.wire.pool import Pool, PoolLimits
 from gateway.wire.proxies import DIRECT, Proxies
+from gateway.wire.request_head import request_head
 
 
 @dataclass(frozen=True, slots=True)

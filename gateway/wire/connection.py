@@ -71,8 +71,8 @@ class Connection(asyncio.Protocol):
     def begin(self, first: bytes, answer: WireAnswer) -> None:
         """Start an exchange: `first` is the head, with a small body behind it to leave in the same write."""
         transport = self._transport
-        assert transport is not None
-        assert self._answer is None, "a connection carries one exchange at a time"
+        if transport is None or self._answer is not None:
+            raise RuntimeError("a connection carries one exchange at a time, and none before it is made")
         self._answer = answer
         self.served += 1
         self._deadline = math.inf
@@ -123,8 +123,6 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes | memoryview, answer: WireAnswer) -> None:
         """Write in slices, each after the one before has left; stop at an early answer or when the exchange broke."""
-        transport = self._transport
-        assert transport is not None
         view = data if len(data) <= SLICE else memoryview(data)
         for start in range(0, len(view), SLICE):
             while not self._writable and not answer.over:
@@ -134,7 +132,8 @@ class Connection(asyncio.Protocol):
                     await self._sender
                 finally:
                     self._sender = None
-            if answer.over:
+            transport = self._transport
+            if answer.over or transport is None:
                 return
             transport.write(view if view is data else view[start : start + SLICE])
 
@@ -233,14 +232,14 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.drop()  # an idle connection that speaks is out of step
         else:
-            answer.received(data)
+            answer.received(self, data)
 
     def eof_received(self) -> None:
         answer = self._answer
         if answer is None:
             self.drop()
         else:
-            answer.ended()
+            answer.ended(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer

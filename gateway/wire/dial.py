@@ -61,7 +61,7 @@ async def _tcp(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
         last = position == len(found) - 1
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.setblocking(False)
+            sock.settimeout(0.0)
             _tune(sock)
             async with asyncio.timeout(None if last else _HEAD_START):
                 await loop.sock_connect(sock, address)

@@ -80,16 +80,21 @@ class Pool:
         return self._count
 
     async def _make(self) -> Connection:
-        if self._closed:
-            raise _closed()
+        self._refuse_when_closed()
         connection = await self._dial(self._new)
-        if self._closed:
+        try:
+            self._refuse_when_closed()
+        except UpstreamFailed:
             connection.drop()
-            raise _closed()
+            raise
         if not connection.alive:
             raise UpstreamFailed("connect", "reset", "closed as soon as it was made")
         self._alive.add(connection)
         return connection
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise _closed()
 
     def _new(self) -> Connection:
         limits = self._limits
