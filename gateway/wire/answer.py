@@ -9,7 +9,7 @@ import math
 from typing import Protocol
 
 from gateway.core.http import Fault, Headers, Stage, Timeouts, UpstreamFailed
-from gateway.wire.incoming import Incoming, Malformed
+from gateway.wire.parsing import Malformed, ParsedAnswer
 
 
 class Wire(Protocol):
@@ -33,10 +33,11 @@ class WireAnswer:
     __slots__ = (
         "_broken",
         "_held",
+        "_loop",
         "_waiter",
         "_wire",
         "headers",
-        "incoming",
+        "parsed",
         "reason",
         "reused",
         "sending",
@@ -46,13 +47,14 @@ class WireAnswer:
     )
 
     def __init__(self, wire: Wire, method: str, timeouts: Timeouts, head_limit: int) -> None:
-        self.incoming = Incoming(method, head_limit)
+        self.parsed = ParsedAnswer(method, head_limit)
         self.status = 0
         self.reason = b""
         self.headers: Headers = []
         self.reused = wire.served > 0
         self.timeouts = timeouts
         self.sending = True
+        self._loop = wire.loop
         self.sent_from = wire.loop.time()
         self._wire: Wire | None = wire
         # The parts of the exception and not the exception: one that is kept ties its raiser's frames (and the
@@ -64,35 +66,33 @@ class WireAnswer:
     @property
     def over(self) -> bool:
         """No more of the request is wanted: the final head is here, or the exchange broke."""
-        return self.incoming.head_done or self._broken is not None
+        return self.parsed.head_done or self._broken is not None
 
     async def head(self) -> None:
         """Wait until the final head is complete."""
-        while not self.incoming.head_done:
+        while not self.parsed.head_done:
             if self._broken is not None:
                 raise self._failure(self._broken)
             await self.wait()
-        incoming = self.incoming
-        self.status, self.reason, self.headers = incoming.status, incoming.reason, incoming.headers
+        self._due_in(math.inf)
+        parsed = self.parsed
+        self.status, self.reason, self.headers = parsed.status, parsed.reason, parsed.headers
 
     async def read(self) -> bytes:
-        incoming = self.incoming
-        pieces = incoming.pieces
+        parsed = self.parsed
+        pieces = parsed.pieces
         while not pieces:
-            if incoming.complete:
+            if parsed.complete:
                 return b""
             if self._broken is not None:
                 raise self._failure(self._broken)
-            wire = self._wire
-            assert wire is not None, "an answer without a connection is complete or broken"
-            wire.due_in(self.timeouts.idle)
+            self._due_in(self.timeouts.idle)
             try:
                 await self.wait()
             except BaseException:
                 self.close()
                 raise
-            if self._wire is not None:
-                wire.due_in(math.inf)  # the reader's own time is not the upstream's silence
+            self._due_in(math.inf)  # the reader's own time is not the upstream's silence
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._held and self._wire is not None:
@@ -108,11 +108,11 @@ class WireAnswer:
 
     async def wait(self) -> None:
         """Until something changed: head, bytes, end, failure, or a sender that is done."""
-        wire = self._wire
-        if wire is None:
+        if self._wire is None:
             return
-        assert self._waiter is None, "an answer has one reader"
-        waiter = self._waiter = wire.loop.create_future()
+        if self._waiter is not None:
+            raise RuntimeError("two tasks read one answer")
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         finally:
@@ -120,72 +120,72 @@ class WireAnswer:
 
     # Called by the connection and the sender.
 
-    def received(self, data: bytes) -> None:
-        incoming = self.incoming
-        wire = self._wire
-        assert wire is not None
+    def received(self, wire: Wire, data: bytes) -> None:
+        parsed = self.parsed
         try:
-            incoming.feed(data)
+            parsed.feed(data)
         except Malformed as fault:
             self.broke("protocol", str(fault))
             wire.drop()
             return
-        if incoming.complete:
+        if parsed.complete:
             self._wire = None
-            wire.finished(keep=incoming.keep_alive and not incoming.surplus and not self.sending)
-        else:
+            wire.finished(keep=parsed.keep_alive and not parsed.surplus and not self.sending)
+        elif parsed.head_done:  # a head has its own limit, and nobody to take it piece by piece
             self._held += len(data)
             if self._held > wire.read_ahead:
                 wire.pause_reading()
-        if incoming.head_done:
+        if parsed.head_done:
             self.wake()
             if self.sending:
                 wire.wake_sender()
 
-    def ended(self) -> None:
+    def ended(self, wire: Wire) -> None:
         """The upstream closed its side."""
-        wire = self._wire
-        assert wire is not None
-        if self.incoming.feed_eof():
+        if self.parsed.feed_eof():
             self._wire = None
             wire.finished(keep=False)
             self.wake()
         else:
-            self.broke(
-                "reset",
-                "closed before the end" if self.incoming.started else "closed without an answer",
-            )
+            self.broke("reset", "closed before the end" if self.parsed.started else "closed without an answer")
             wire.drop()
 
     def broke(self, fault: Fault, detail: str) -> None:
         """Only the first break counts."""
-        wire, self._wire = self._wire, None
+        wire = self._wire
         if wire is None:
             return
-        stage: Stage = "body" if self.incoming.head_done else "send" if self.sending else "head"
-        self._broken = (stage, fault, detail, wire.loop.time() - self.sent_from)
-        self.incoming.abandon()
+        self._broken = (self._stage, fault, detail, self._loop.time() - self.sent_from)
+        self._wire = None
+        self.parsed.abandon()
         self.wake()
         wire.wake_sender()
+
+    def send_failed(self, detail: str) -> UpstreamFailed:
+        """What our own side finds wrong with the request."""
+        return self._failure(("send", "protocol", detail, self._loop.time() - self.sent_from))
 
     def sent(self) -> None:
         """The request left whole."""
         self.sending = False
-        if self._wire is not None and not self.incoming.head_done:
-            self._wire.due_in(self.timeouts.first_byte)
+        if not self.parsed.head_done:
+            self._due_in(self.timeouts.first_byte)
 
     def wake(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _due_in(self, seconds: float) -> None:
+        if self._wire is not None:
+            self._wire.due_in(seconds)
+
+    @property
+    def _stage(self) -> Stage:
+        if self.parsed.head_done:
+            return "body"
+        return "send" if self.sending else "head"
+
     def _failure(self, broken: tuple[Stage, Fault, str, float]) -> UpstreamFailed:
         stage, fault, detail, seconds = broken
-        return UpstreamFailed(
-            stage,
-            fault,
-            detail,
-            reused=self.reused,
-            answered=self.incoming.started,
-            seconds=seconds,
-        )
+        return UpstreamFailed(stage, fault, detail, reused=self.reused, answered=self.parsed.started, seconds=seconds)

@@ -7,14 +7,15 @@ connection (send, head, body, idle) is one number and one lazy timer, so an exch
 
 import asyncio
 import math
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
-from gateway.core.http import UpstreamFailed
+from gateway.core.http import Fault
 from gateway.wire.answer import WireAnswer
 
-SLICE = 256 * 1024  # of a big request body per write: what a transport may hold as a copy
-ALONG = 64 * 1024  # up to here a body travels in one write with the head
+SLICE = 256 * 1024  # of a big request body per write: a transport copies what the kernel does not take at once
+ALONG = 64 * 1024  # up to here a copy is cheaper than a second write
 
 
 class Connection(asyncio.Protocol):
@@ -67,75 +68,74 @@ class Connection(asyncio.Protocol):
 
     # The exchange.
 
-    def begin(
-        self,
-        head: bytes,
-        body: bytes | bytearray | memoryview | None,
-        answer: WireAnswer,
-    ) -> None:
-        """Start an exchange: the head leaves, and a small body with it in the same write."""
+    def begin(self, first: bytes, answer: WireAnswer) -> None:
+        """Start an exchange: `first` is the head, with a small body behind it to leave in the same write."""
         transport = self._transport
-        assert transport is not None
-        assert self._answer is None, "a connection carries one exchange at a time"
+        if transport is None or self._answer is not None:
+            raise RuntimeError("a connection carries one exchange at a time, and none before it is made")
         self._answer = answer
         self.served += 1
         self._deadline = math.inf
-        transport.write(b"".join((head, body)) if body else head)
+        transport.write(first)
 
     async def send_bytes(self, body: memoryview, answer: WireAnswer) -> None:
-        for start in range(0, body.nbytes, SLICE):
-            if answer.over:
-                return  # an early answer, or a broken exchange: the rest is not wanted
-            await self._write(body[start : start + SLICE], answer)
+        await self._write(body, answer)
         if not answer.over:
             answer.sent()
 
     async def send_stream(self, body: AsyncIterator[bytes], length: int | None, answer: WireAnswer) -> None:
+        """The iterator stays its owner's to close; what it raises passes. UpstreamFailed when it breaks `length`."""
         left = length
-        self.due_in(answer.timeouts.idle)
-        async for piece in body:
-            if answer.over:
-                return
+        if left == 0:
+            answer.sent()
+        while True:
+            if answer.sending:
+                self.due_in(answer.timeouts.idle)
+            piece = await anext(body, None)
+            if piece is None or answer.over:
+                break
             if not piece:
                 continue
             if left is None:
-                await self._write(b"%x\r\n%b\r\n" % (len(piece), piece), answer)
-            else:
-                left -= len(piece)
-                if left < 0:
-                    raise self._wrong_length(answer, "longer")
-                await self._write(piece, answer)
-            self.due_in(answer.timeouts.idle)
-        if answer.over:
+                await self._write_chunk(piece, answer)
+                continue
+            left -= len(piece)
+            if left < 0:
+                raise answer.send_failed("the request's body is longer than its length")
+            await self._write(piece, answer)
+            if left == 0 and not answer.over:
+                answer.sent()  # not after the iterator's end: the answer may come before that
+        if answer.over or not answer.sending:
             return
-        if left:
-            raise self._wrong_length(answer, "shorter")
-        if left is None:
-            await self._write(b"0\r\n\r\n", answer)
+        if left is not None:
+            raise answer.send_failed("the request's body is shorter than its length")
+        await self._write(b"0\r\n\r\n", answer)
         if not answer.over:
             answer.sent()
 
-    def _wrong_length(self, answer: WireAnswer, how: str) -> UpstreamFailed:
-        seconds = self.loop.time() - answer.sent_from
-        return UpstreamFailed(
-            "send",
-            "protocol",
-            f"the request's body is {how} than its length",
-            reused=answer.reused,
-            seconds=seconds,
-        )
+    async def _write_chunk(self, piece: bytes, answer: WireAnswer) -> None:
+        if len(piece) <= SLICE:
+            await self._write(b"%x\r\n%b\r\n" % (len(piece), piece), answer)
+        else:
+            await self._write(b"%x\r\n" % len(piece), answer)
+            await self._write(piece, answer)
+            await self._write(b"\r\n", answer)
 
     async def _write(self, data: bytes | memoryview, answer: WireAnswer) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
-        if self._writable or answer.over:
-            return
-        self.due_in(answer.timeouts.idle)
-        self._sender = self.loop.create_future()
-        try:
-            await self._sender
-        finally:
-            self._sender = None
+        """Write in slices, each after the one before has left; stop at an early answer or when the exchange broke."""
+        view = data if len(data) <= SLICE else memoryview(data)
+        for start in range(0, len(view), SLICE):
+            while not self._writable and not answer.over:
+                self.due_in(answer.timeouts.idle)
+                self._sender = self.loop.create_future()
+                try:
+                    await self._sender
+                finally:
+                    self._sender = None
+            transport = self._transport
+            if answer.over or transport is None:
+                return
+            transport.write(view if view is data else view[start : start + SLICE])
 
     def finished(self, *, keep: bool) -> None:
         """The exchange is over by its own framing."""
@@ -214,10 +214,12 @@ class Connection(asyncio.Protocol):
             return
         answer = self._answer
         if answer is not None:
-            answer.broke(
-                "timeout",
-                "the upstream was silent" if self._writable else "the upstream took no bytes",
-            )
+            if not self._writable:
+                answer.broke("timeout", "the upstream took no bytes")
+            elif answer.sending:
+                answer.broke("timeout", "the request's own body gave no bytes")
+            else:
+                answer.broke("timeout", "the upstream was silent")
         self.drop()
 
     # asyncio.Protocol
@@ -230,20 +232,21 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.drop()  # an idle connection that speaks is out of step
         else:
-            answer.received(data)
+            answer.received(self, data)
 
     def eof_received(self) -> None:
         answer = self._answer
         if answer is None:
             self.drop()
         else:
-            answer.ended()
+            answer.ended(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer
         if answer is not None:
-            answer.broke("reset", type(exc).__name__ if exc is not None else "closed")
+            answer.broke(_fault(exc), type(exc).__name__ if exc is not None else "closed")
         self.drop()
+        self._transport = None
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -251,3 +254,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable = True
         self.wake_sender()
+
+
+def _fault(error: Exception | None) -> Fault:
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    # The kernel's own: keep-alive probes or retransmissions without an answer.
+    return "timeout" if isinstance(error, TimeoutError) else "reset"

@@ -28,10 +28,7 @@ def tls_context(cafile: str | None = None) -> ssl.SSLContext:
 
 
 async def dial(
-    origin: Origin,
-    proxy: ProxyServer | None,
-    tls: ssl.SSLContext | None,
-    protocol: Callable[[], Connection],
+    origin: Origin, proxy: ProxyServer | None, tls: ssl.SSLContext | None, protocol: Callable[[], Connection]
 ) -> Connection:
     loop = asyncio.get_running_loop()
     host, port = (proxy.host, proxy.port) if proxy is not None else (origin.host, origin.port)
@@ -40,10 +37,7 @@ async def dial(
         if proxy is not None and origin.scheme == "https":
             await _tunnel(loop, sock, origin, proxy)
         _, connection = await loop.create_connection(
-            protocol,
-            sock=sock,
-            ssl=tls,
-            server_hostname=origin.host if tls is not None else None,
+            protocol, sock=sock, ssl=tls, server_hostname=origin.host if tls is not None else None
         )
     except BaseException as error:
         sock.close()
@@ -67,7 +61,7 @@ async def _tcp(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
         last = position == len(found) - 1
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.setblocking(False)
+            sock.settimeout(0.0)
             _tune(sock)
             async with asyncio.timeout(None if last else _HEAD_START):
                 await loop.sock_connect(sock, address)
@@ -78,10 +72,7 @@ async def _tcp(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
         except BaseException:
             sock.close()
             raise
-    raise _failed(
-        "refused",
-        f"{host} port {port}: {', '.join(dict.fromkeys(reasons)) or 'no address'}",
-    )
+    raise _failed("refused", f"{host} port {port}: {', '.join(dict.fromkeys(reasons)) or 'no address'}")
 
 
 def _tune(sock: socket.socket) -> None:
@@ -94,12 +85,7 @@ def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5)
 
 
-async def _tunnel(
-    loop: asyncio.AbstractEventLoop,
-    sock: socket.socket,
-    origin: Origin,
-    proxy: ProxyServer,
-) -> None:
+async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, proxy: ProxyServer) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     target = f"{host}:{origin.port}".encode("idna")
     lines = [b"CONNECT %b HTTP/1.1" % target, b"Host: " + target]
@@ -114,10 +100,7 @@ async def _tunnel(
                 raise _failed("proxy", "the proxy closed without an answer to CONNECT")
             head += data
             if len(head) > _TUNNEL_HEAD:
-                raise _failed(
-                    "proxy",
-                    f"the proxy's answer to CONNECT is longer than {_TUNNEL_HEAD} bytes",
-                )
+                raise _failed("proxy", f"the proxy's answer to CONNECT is longer than {_TUNNEL_HEAD} bytes")
     except OSError as error:
         raise _failed("proxy", f"{type(error).__name__} while asking the proxy for a tunnel") from None
     status = head[9:12]

@@ -14,7 +14,7 @@ from gateway.wire.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolLimits:
     connections: int = 1000  # per origin
     idle_seconds: float = 15.0  # below the 60-75 s of usual servers and load balancers: we close first
     age_seconds: float = 300.0  # a new connection asks DNS again
@@ -26,7 +26,7 @@ Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 
 
 class Pool:
-    def __init__(self, limits: Limits, dial: Dial) -> None:
+    def __init__(self, limits: PoolLimits, dial: Dial) -> None:
         self._limits = limits
         self._dial = dial
         self._loop = asyncio.get_running_loop()
@@ -41,7 +41,6 @@ class Pool:
         found = self._idle_one()
         if found is not None:
             return found
-        began = self._loop.time()
         doing = "waiting for a free connection"
         try:
             async with asyncio.timeout(within):
@@ -61,12 +60,7 @@ class Pool:
                     self._free_place()
                     raise
         except TimeoutError:
-            raise UpstreamFailed(
-                "connect",
-                "timeout",
-                f"{within:g} s over while {doing}",
-                seconds=self._loop.time() - began,
-            ) from None
+            raise UpstreamFailed("connect", "timeout", f"{within:g} s over while {doing}") from None
 
     def close(self) -> None:
         self._closed = True
@@ -86,16 +80,21 @@ class Pool:
         return self._count
 
     async def _make(self) -> Connection:
-        if self._closed:
-            raise _closed()
+        self._refuse_when_closed()
         connection = await self._dial(self._new)
-        if self._closed:
+        try:
+            self._refuse_when_closed()
+        except UpstreamFailed:
             connection.drop()
-            raise _closed()
+            raise
         if not connection.alive:
             raise UpstreamFailed("connect", "reset", "closed as soon as it was made")
         self._alive.add(connection)
         return connection
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise _closed()
 
     def _new(self) -> Connection:
         limits = self._limits

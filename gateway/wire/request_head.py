@@ -18,14 +18,14 @@ _sound_names: set[bytes] = set()
 _SOUND_NAMES_KEPT = 4096
 
 
-def request_head(out: Outgoing, *, absolute: bool = False, proxy_authorization: bytes | None = None) -> bytes:
-    """Request line, Host, the headers as given, then framing. Raises ValueError, which never quotes a value."""
-    parts = [
-        _request_line(out, absolute=absolute),
-        b"Host: ",
-        out.origin.authority.encode("idna"),
-        b"\r\n",
-    ]
+def request_head(
+    out: Outgoing, authority: bytes, *, absolute: bool = False, proxy_authorization: bytes | None = None
+) -> bytes:
+    """Request line, Host, the headers as given, then framing. Raises ValueError, which never quotes a value.
+
+    `authority` is the origin's in wire form, `absolute` the form of the target that a plain HTTP proxy wants.
+    """
+    parts = [_request_line(out, b"http://" + authority if absolute else b""), b"Host: ", authority, b"\r\n"]
     lines = 2
     for name, value in out.headers:
         if name not in _sound_names:
@@ -47,19 +47,13 @@ def request_head(out: Outgoing, *, absolute: bool = False, proxy_authorization: 
     return head
 
 
-def _request_line(out: Outgoing, *, absolute: bool) -> bytes:
+def _request_line(out: Outgoing, prefix: bytes) -> bytes:
     method = out.method.encode("ascii", "replace")
     if not _TOKEN.fullmatch(method):
         raise ValueError(f"method {out.method!r} is not a token")
     if not _TARGET.fullmatch(out.target):
         raise ValueError("the target of a request has a blank or a control character, or is empty; percent-encode it")
-    if absolute:
-        return b"%b http://%b%b HTTP/1.1\r\n" % (
-            method,
-            out.origin.authority.encode("idna"),
-            out.target,
-        )
-    return b"%b %b HTTP/1.1\r\n" % (method, out.target)
+    return b"%b %b%b HTTP/1.1\r\n" % (method, prefix, out.target)
 
 
 def _framing(out: Outgoing) -> bytes:
@@ -82,7 +76,7 @@ def _check_name(name: bytes) -> None:
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"header name {name[:64]!r} is not a token")
     if name.lower() in _OURS:
-        raise ValueError(f"header {name!r} is the client's own to write; leave it out")
+        raise ValueError(f"header {name!r} is written by the client itself; leave it out")
     if len(_sound_names) >= _SOUND_NAMES_KEPT:
         _sound_names.clear()
     _sound_names.add(name)

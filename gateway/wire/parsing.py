@@ -7,12 +7,7 @@ a status line, status codes outside 100-599) is refused here.
 
 from collections.abc import Callable
 
-from httptools import (
-    HttpParserCallbackError,
-    HttpParserError,
-    HttpParserUpgrade,
-    HttpResponseParser,
-)
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.core.http import Headers
 
@@ -23,7 +18,7 @@ class Malformed(Exception):
     """The upstream's bytes are not an answer we understand; the text names no header value and no body."""
 
 
-class Incoming:
+class ParsedAnswer:
     """One answer. `pieces` holds body bytes not yet taken; `complete` says that its framing came to its end."""
 
     __slots__ = (
@@ -122,7 +117,8 @@ class Incoming:
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        assert parser is not None
+        if parser is None:
+            return
         status = parser.get_status_code()
         if status < 200:
             if status == 101 or status < 100:
