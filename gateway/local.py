@@ -70,7 +70,7 @@ class ModelLists:
         query: dict[str, Any] = {"limit": "1000"} | ({"lifecycle[]": lifecycles} if lifecycles else {})
         try:
             while True:
-                sent = [*upstream_headers(headers), (b"accept-encoding", b"identity")]
+                sent = upstream_headers(headers)
                 draft = Draft(own.route, "GET", "/v1/models?" + urlencode(query, doseq=True), sent)
                 answer = await self._upstream.send(own, draft)
                 try:

@@ -83,7 +83,9 @@ class Observer:
         self._child(self._seconds, route).observe(x.finished - x.started)
         if x.first_byte is not None:
             self._child(self._first_byte, route).observe(x.first_byte - x.started)
-            self._child(self._overhead, route).observe(max(0.0, x.first_byte - x.started - x.upstream_seconds))
+            self._child(self._overhead, route).observe(
+                max(0.0, x.first_byte - x.started - x.upstream_seconds - x.client_seconds)
+            )
         self._log.info("request", **line(x))
 
     def faulted(self, fault: BaseException | None, request_id: str | None = None) -> None:

@@ -29,9 +29,6 @@ from gateway.store.ledger import Ledger
 from gateway.upstream import Upstream
 from gateway.wire.server import ClientGone, Incoming
 
-# The answers are read on the way (usage, ids, results_url), so Claude is asked not to compress them.
-_ASK_PLAIN = (b"accept-encoding", b"identity")
-
 
 class Proxy:
     """Carries requests from teams to Claude and back."""
@@ -77,7 +74,9 @@ class Proxy:
             refuse_declared_length(incoming, route.limit)
             draft = Draft(route, incoming.method, incoming.target, [])
             if route.body is Body.BUFFER:
+                began = time.monotonic()
                 body = await read_body(incoming, route.limit, self._bodies)
+                x.client_seconds = time.monotonic() - began
                 draft.body = body.data
             elif route.body is Body.STREAM:
                 draft.body, draft.length = limited(incoming, route.limit), incoming.length
@@ -92,7 +91,7 @@ class Proxy:
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return
-            draft.headers = [*upstream_headers(incoming.headers, decoded=body is not None and body.decoded), _ASK_PLAIN]
+            draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
             answer = await self._upstream.send(x, draft)
             meter = meter_of(route.name, stream=is_stream(answer), status=answer.status)
             if route.stream:

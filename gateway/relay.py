@@ -35,12 +35,15 @@ async def relay(
     if stream:
         await incoming.flush()
     feed = fed(meter, answer)
+    waited = now()
     try:
-        while chunk := await answer.read():
-            if x.first_byte is None:
-                x.first_byte = now()
+        chunk = await answer.read()
+        x.first_byte = now()
+        x.upstream_seconds += x.first_byte - waited
+        while chunk:
             feed(chunk)
             await incoming.write(chunk)
+            chunk = await answer.read()
     except UpstreamFailed as error:
         x.error = failure(error)
         x.ended = "cut"

@@ -56,6 +56,7 @@ class Exchange:
     cost_nano: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    client_seconds: float = 0.0  # spent waiting for the client's body
     upstream_seconds: float = 0.0  # spent waiting for Claude; the rest of the time is the gateway's own
     first_byte: float | None = None
     finished: float | None = None

@@ -28,8 +28,11 @@ _FORWARDING = frozenset(
 _FORWARDING_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"x-gateway-")
 _POLICED = frozenset({b"anthropic-workspace-id", b"anthropic-user-profile-id"})
 _FRAMING = frozenset({b"host", b"content-length", b"expect"})
+# The answers are read on the way (usage, ids, results_url), so Claude is asked for them uncompressed.
+_OURS = frozenset({b"accept-encoding"})
+ASK_PLAIN = (b"accept-encoding", b"identity")
 
-_NEVER_UP = HOP_BY_HOP | CREDENTIALS | _FORWARDING | _POLICED | _FRAMING
+_NEVER_UP = HOP_BY_HOP | CREDENTIALS | _FORWARDING | _POLICED | _FRAMING | _OURS
 
 # A browser is told to stay away from a cookie or an alternative route that belongs to Anthropic's edge.
 _NEVER_DOWN = HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie2", b"alt-svc", b"strict-transport-security"}
@@ -63,6 +66,7 @@ def upstream_headers(headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = 
         if name in stop or name.startswith(_FORWARDING_PREFIXES) or (decoded and name == b"content-encoding"):
             continue
         passed.append((key, value))
+    passed.append(ASK_PLAIN)
     return passed
 
 

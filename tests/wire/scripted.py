@@ -231,6 +231,10 @@ class Scripted:
         self.port = 0
 
     @property
+    def url(self) -> str:
+        return f"{self.origin.scheme}://{self.origin.authority}"
+
+    @property
     def origin(self) -> Origin:
         return Origin("https" if self.tls is not None else "http", self.host, self.port)
 

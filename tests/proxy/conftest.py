@@ -1,0 +1,107 @@
+"""A gateway in this process: the production listener, the production client, real sockets on both sides."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from gateway.app import App
+from gateway.core.http import Headers
+from gateway.core.teams import GatewayKey, Policy, Team, UpstreamKey, Workspace
+from gateway.policy import assemble
+from gateway.settings import Settings
+from gateway.store.embedded import Embedded
+from gateway.wire.client import HttpClient
+from tests.raw import RawAnswer, RawClient
+
+KEY = "gwk_test_of_team_search"
+OTHER_KEY = "gwk_test_of_team_billing"
+REAL_KEY = "sk-ant-api03-real-key-of-the-workspace"
+ASK = b'{"model": "claude-opus-5", "max_tokens": 16, "messages": [{"role": "user", "content": "Hi"}]}'
+
+
+@dataclass
+class Running:
+    """A started gateway, and what it logged."""
+
+    app: App
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.app.port
+
+    def client(self) -> RawClient:
+        return RawClient(self.port)
+
+    async def ask(
+        self, method: str, target: str, headers: Headers | None = None, body: bytes = b"", key: str | None = KEY
+    ) -> RawAnswer:
+        async with self.client() as client:
+            return await client.ask(method, target, headers, body, key=key)
+
+    async def requests(self, count: int) -> list[dict[str, Any]]:
+        """The log lines of the requests so far, when there are `count` of them."""
+        async with asyncio.timeout(10):
+            while len(found := [line for line in self.lines if line["event"] == "request"]) < count:
+                await asyncio.sleep(0.01)
+        return found
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.app.registry.get_sample_value(name, labels)
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+def policy_for(base_url: str, **team: Any) -> Policy:
+    """Two teams on one workspace with one real key."""
+    workspace = Workspace("main", base_url=base_url, keys=(UpstreamKey("k1", REAL_KEY),))
+    search = Team("search", "main", keys=(GatewayKey("prod", sha256(KEY.encode()).digest()),))
+    billing = Team("billing", "main", keys=(GatewayKey("prod", sha256(OTHER_KEY.encode()).digest()),))
+    policy = assemble("test", {"main": workspace}, {"search": replace(search, **team), "billing": billing})
+    return replace(policy, known_models=frozenset({"claude-opus-5", "claude-haiku-4-5"}))
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """`await start(upstream.url, policy changes of team search…, settings=…)`."""
+    started: list[Running] = []
+
+    async def begin(upstream: str, *, settings: dict[str, Any] | None = None, **team: Any) -> Running:
+        chosen = Settings(_env_file=None, port=0, ops_port=0, **(settings or {}))
+        running = Running(None)  # type: ignore[arg-type]  # filled in below: the log needs it first
+        log = structlog.wrap_logger(_Lines(running.lines), processors=[_keep])
+        running.app = App(chosen, policy_for(upstream, **team), Embedded(), log, client=HttpClient())
+        await running.app.start()
+        started.append(running)
+        return running
+
+    yield begin
+    for running in started:
+        hurry = asyncio.Event()
+        hurry.set()
+        await running.app.stop(hurry)
+
+
+class _Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self._lines = lines
+
+    def info(self, **line: Any) -> None:
+        self._lines.append(line)
+
+    warning = error = info
+
+
+def _keep(logger: Any, level: str, line: dict[str, Any]) -> dict[str, Any]:
+    # Through JSON, so that a fact that could not be logged fails here.
+    return {"level": level, **msgspec.json.decode(msgspec.json.encode(line))}
