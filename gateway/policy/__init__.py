@@ -4,7 +4,21 @@
 """
 
 from gateway.policy.build import assemble, default_policy
+from gateway.policy.check import Report, check
 from gateway.policy.faults import Fault, Notice, PolicyFaults
 from gateway.policy.load import Loaded, load
+from gateway.policy.watch import Outcome, Watch
 
-__all__ = ["Fault", "Loaded", "Notice", "PolicyFaults", "assemble", "default_policy", "load"]
+__all__ = [
+    "Fault",
+    "Loaded",
+    "Notice",
+    "Outcome",
+    "PolicyFaults",
+    "Report",
+    "Watch",
+    "assemble",
+    "check",
+    "default_policy",
+    "load",
+]

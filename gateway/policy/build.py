@@ -67,7 +67,7 @@ def budgets(owner: str, rows: Iterable[Row]) -> tuple[Budget, ...]:
     """One budget per period."""
     found: dict[Period, tuple[Budget, int]] = {}
     for row in rows:
-        if not row.has(Spending.usd) or not row.has(Spending.per):
+        if not row.has(Spending.per):
             continue
         period = row[Spending.per]
         if period in found:

@@ -3,6 +3,7 @@
 A message that quotes what somebody wrote does so through `wording.shown`. A resolved secret reaches no message at all.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,9 @@ class Notice(Finding):
 
 
 class PolicyFaults(Exception):
-    """All faults of one attempt to load. `sources` are the files it looked at, so that a watch sees their repair."""
+    """All faults of one attempt to load, and the files it read, with digests: until one changes, it fails again."""
 
-    def __init__(self, faults: list[Fault], sources: tuple[Path, ...] = ()) -> None:
+    def __init__(self, faults: list[Fault], sources: Mapping[Path, bytes]) -> None:
         self.faults = sorted(faults, key=lambda fault: fault.line)
         self.sources = sources
         super().__init__("\n".join(map(str, self.faults)))

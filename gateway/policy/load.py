@@ -16,11 +16,11 @@ from gateway.policy.schema import FILE, Alerts, File
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A policy, what its operator should know, and the files it came from (the policy file and each `${file:}`)."""
+    """A policy, what its operator should know, and the files it came from with the digest of what was read."""
 
     policy: Policy
     notices: tuple[Notice, ...]
-    sources: tuple[Path, ...]
+    sources: Mapping[Path, bytes]
 
 
 def load(
@@ -39,18 +39,17 @@ def load(
     """
     reading = Reading(file, env, need_secrets=need_secrets)
     try:
-        source = file.read_bytes()
+        source = reading.read(file)
         reading.version.update(source)
         root = parse(source, lambda line, message: reading.fault(line, "", message))
-        loaded = _load(root, reading, priced, served, time.time() if now is None else now)
+        policy = _load(root, reading, priced, served, time.time() if now is None else now)
     except OSError as error:
         reading.fault(None, "", f"can't be read: {error.strerror or type(error).__name__}")
     except Bad as bad:
         reading.fault(bad.line, "", bad.message)
-    sources = (file, *reading.sources)
     if reading.faults:
-        raise PolicyFaults(reading.faults, sources)
-    return Loaded(loaded, tuple(sorted(reading.notices, key=lambda notice: notice.line)), sources)
+        raise PolicyFaults(reading.faults, reading.sources)
+    return Loaded(policy, tuple(sorted(reading.notices, key=lambda notice: notice.line)), reading.sources)
 
 
 def _load(

@@ -12,9 +12,7 @@ import yaml
 from gateway.policy.faults import Bad
 from gateway.wording import scrubbed, shown
 
-# A policy is written by its operator, so these bounds guard against accidents (a wrong file, an anchor that repeats
-# itself a million times), not against enemies.
-MOST_BYTES = 16 * 2**20
+# A policy is written by its operator: the bound guards against the accident of aliases within aliases.
 MOST_NODES = 500_000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml when PyYAML was built with it: ten times as fast
@@ -60,8 +58,6 @@ Report = Callable[[int, str], None]  # of a fault that need not stop the reading
 
 def parse(source: bytes, report: Report) -> Node | None:
     """The document's root, None for an empty file; raises `Bad` where no tree can be had."""
-    if len(source) > MOST_BYTES:
-        raise Bad(f"is larger than {MOST_BYTES // 2**20} MiB; this can't be a policy file")
     try:
         text = source.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -5,7 +5,6 @@ reference, which is no secret. A file is read each time the policy loads, so it 
 """
 
 import re
-import stat
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -16,7 +15,7 @@ from gateway.policy.scalars import web_address
 from gateway.wording import shown_place
 
 _REFERENCE = re.compile(r"\$\{(env|file):([^${}]+)\}")
-_LARGEST_FILE = 64 * 1024
+_LONGEST = 16 * 1024  # no credential of any platform comes near
 # What may stand in an HTTP header value; a line break in a secret would otherwise write headers of its own.
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
@@ -55,8 +54,8 @@ def _resolved(written: str, at: At, check: Callable[[str], str]) -> str | None:
 
 
 def _credential(value: str) -> str:
-    if not value:
-        raise Bad("must not be empty")
+    if len(value) > _LONGEST:
+        raise Bad(f"is longer than {_LONGEST:,} characters, which no key is")
     if not _HEADER_SAFE.fullmatch(value):
         raise Bad("holds a space, a line break or a character outside ASCII, which no key does")
     return value
@@ -91,16 +90,10 @@ def _env(variable: str, at: At) -> str:
 
 def _file(written: str, at: At) -> str:
     path = at.reading.file.parent / written  # an absolute path stays as it is
-    at.reading.sources[path] = None
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
-            raise Unresolved(f"{shown_place(written)} is not a regular file")
-        if status.st_size > _LARGEST_FILE:
-            raise Unresolved(f"{shown_place(written)} is larger than {_LARGEST_FILE // 1024} KiB, which no secret is")
-        value = path.read_text(encoding="utf-8").strip()
+        value = at.reading.read(path).decode().strip()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a readable text file"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a text file"
         raise Unresolved(f"the file {shown_place(written)} can't be read: {reason}") from None
     if not value:
         raise Unresolved(f"the file {shown_place(written)} is empty")

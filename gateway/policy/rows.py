@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway.policy.faults import Bad, Fault, Notice
 from gateway.policy.nodes import Entries, Items, Node, Scalar
+from gateway.policy.sources import UNREADABLE, read
 from gateway.wording import hint, shown
 
 T = TypeVar("T")
@@ -27,8 +28,14 @@ class Reading:
     need_secrets: bool = True  # False: a secret that can't be had is a notice (a check in CI, away from the secrets)
     faults: list[Fault] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    sources: dict[Path, None] = field(default_factory=dict)  # a set that keeps its order
+    sources: dict[Path, bytes] = field(default_factory=dict)  # each file that was read, with its digest
     version: Any = field(default_factory=hashlib.sha256, repr=False)
+
+    def read(self, file: Path) -> bytes:
+        self.sources[file] = UNREADABLE
+        content = read(file)
+        self.sources[file] = hashlib.sha256(content).digest()
+        return content
 
     def fault(self, line: int | None, path: str, message: str) -> None:
         self.faults.append(Fault(str(self.file), line or 0, path, message))
