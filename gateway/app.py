@@ -21,6 +21,7 @@ from gateway.local import LocalAnswers, ModelLists
 from gateway.observe import Observer
 from gateway.ops import Ops
 from gateway.platforms.claude import ClaudePlatform
+from gateway.policy import Outcome, PolicyFaults, Watch
 from gateway.proxy import Proxy
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
@@ -113,6 +114,17 @@ class App:
         await self._client.close()
         await self._ops.stop()
 
+    def adopt(self, outcome: Outcome) -> None:
+        """Take a reloaded policy for new requests, or keep the last good one and say why."""
+        if isinstance(outcome, PolicyFaults):
+            self.observer.reloaded(ok=False)
+            self._log.error("reload", kept=self.policy.version, faults=[str(fault) for fault in outcome.faults])
+            return
+        self.policy = outcome.policy
+        self.observer.reloaded(ok=True)
+        notices = [str(notice) for notice in outcome.notices]
+        self._log.info("reload", version=self.policy.version, teams=len(self.policy.teams), notices=notices)
+
     def _readiness(self) -> tuple[bool, dict[str, Any]]:
         return self._ready, {
             "policy": self.policy.version,
@@ -120,9 +132,10 @@ class App:
             "running": self.server.running,
         }
 
-    async def run(self) -> None:
+    async def run(self, watch: Watch) -> None:
         """Serve until SIGTERM or SIGINT, then drain. A second signal means now."""
         loop = asyncio.get_running_loop()
+        watching = asyncio.create_task(watch.run(self.adopt))
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told.set)
@@ -132,6 +145,7 @@ class App:
             loop.add_signal_handler(number, hurry.set)
         self._log.info("draining", running=self.server.running)
         await self.stop(hurry)
+        watching.cancel()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

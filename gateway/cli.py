@@ -21,3 +21,29 @@ def serve(config: Path | None) -> None:
     from gateway.serve import serve as run
 
     sys.exit(run(config))
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="The policy file to check.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--without-secrets", is_flag=True, help="Do not resolve ${env:…} and ${file:…}: for a check in CI.")
+def check(config: Path, *, as_json: bool, without_secrets: bool) -> None:
+    """Say everything that is wrong with a policy file, or what it sets up."""
+    import msgspec
+
+    from gateway.policy.check import check as report_on
+    from gateway.settings import environment
+
+    report = report_on(config, environment(), need_secrets=not without_secrets)
+    print(msgspec.json.encode(report.data).decode() if as_json else "\n".join(report.lines))
+    sys.exit(report.exit_code)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulate(arguments: tuple[str, ...]) -> None:
+    """Start a Claude API that runs on this machine, for demos, tests and rehearsals."""
+    from gateway.simulator.__main__ import main as run
+
+    sys.argv = ["gateway simulate", *arguments]  # it has its own parser, because it shares nothing with the gateway
+    run()

@@ -50,6 +50,13 @@ class Observer:
             buckets=_OVERHEAD, registry=registry,
         )  # fmt: skip
         self._in_flight = Gauge("gateway_in_flight_requests", "Requests under way.", ("team",), registry=registry)
+        self._reloads = Counter(
+            "gateway_config_reloads_total", "Attempts to load the policy again.", ("result",), registry=registry
+        )
+        self._loaded_at = Gauge(
+            "gateway_config_loaded_timestamp_seconds", "When the policy in force was loaded.", registry=registry
+        )
+        self._loaded_at.set_to_current_time()
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def authenticated(self, x: Exchange) -> None:
@@ -87,6 +94,12 @@ class Observer:
                 max(0.0, x.first_byte - x.started - x.upstream_seconds - x.client_seconds)
             )
         self._log.info("request", **line(x))
+
+    def reloaded(self, *, ok: bool) -> None:
+        """A reload was tried; a faulty file leaves the last good policy in force."""
+        self._child(self._reloads, "ok" if ok else "faulty").inc()
+        if ok:
+            self._loaded_at.set_to_current_time()
 
     def faulted(self, fault: BaseException | None, request_id: str | None = None) -> None:
         """A bug of ours, by the place it came from: never by its text, which may quote what a client sent."""

@@ -19,12 +19,12 @@ import uvloop
 from gateway import logs
 from gateway.app import App
 from gateway.core.http import Headers
-from gateway.core.teams import Policy
-from gateway.policy import PolicyFaults, default_policy, load
-from gateway.settings import Settings, SettingsFaults, environment, read_settings
+from gateway.policy import Loaded, PolicyFaults, Watch, default_policy, load
+from gateway.settings import ENV_FILE, Settings, SettingsFaults, environment, read_settings
 
 _CLAUDE = "https://api.anthropic.com"
 _SIMULATED: Headers = [(b"x-gateway-upstream", b"simulator")]
+_SIMULATED_KEY = "ws-main-simulated"
 _SIMULATOR_STARTS_WITHIN = 20.0
 
 
@@ -54,27 +54,36 @@ def serve(config: Path | None) -> int:
 
 async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typing.FilteringBoundLogger) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        marks: Headers = []
-        team_key: str | None = None
-        if settings.config is not None:
-            loaded = load(settings.config, env)
-            for notice in loaded.notices:
-                log.warning("policy", notice=str(notice))
-            policy = loaded.policy
-        else:
-            secret = env.get("ANTHROPIC_API_KEY", "")
-            base_url = env.get("ANTHROPIC_BASE_URL", _CLAUDE)
-            if not secret:
-                base_url, secret, marks = await stack.enter_async_context(simulator()), "ws-main-simulated", _SIMULATED
+        team_key = None
+        upstream: str | None = None
+        if settings.config is None:
             team_key = first_key(settings.state_dir)
-            policy = default_policy(base_url=base_url, secret=secret, key_digest=sha256(team_key.encode()).digest())
-        app = App.build(settings, policy, env, log, marks=marks)
+            if not env.get("ANTHROPIC_API_KEY"):
+                upstream = await stack.enter_async_context(simulator())
+        watch = Watch(lambda: _loaded(settings, team_key, upstream), also=[ENV_FILE])
+        loaded = watch.first()
+        for notice in loaded.notices:
+            log.warning("policy", notice=str(notice))
+        app = App.build(settings, loaded.policy, env, log, marks=_SIMULATED if upstream else [])
         await app.start()
         if team_key is not None:
-            print(welcome(settings, app.port, team_key, simulated=bool(marks)), flush=True)
-        log.info("started", port=app.port, ops_port=app.ops_port, teams=len(policy.teams), upstream=origins(policy))
-        await app.run()
+            print(welcome(settings, app.port, team_key, simulated=upstream is not None), flush=True)
+        places = sorted({workspace.base_url for workspace in loaded.policy.workspaces.values()})
+        log.info("started", port=app.port, ops_port=app.ops_port, teams=len(loaded.policy.teams), upstream=places)
+        await app.run(watch)
         log.info("stopped")
+
+
+def _loaded(settings: Settings, team_key: str | None, upstream: str | None) -> Loaded:
+    """The policy as its sources say it now: the file's, or the built-in one of a first start."""
+    env = environment()
+    if settings.config is not None:
+        return load(settings.config, env)
+    assert team_key is not None
+    digest = sha256(team_key.encode()).digest()
+    base_url = upstream or env.get("ANTHROPIC_BASE_URL", _CLAUDE)
+    secret = _SIMULATED_KEY if upstream else env.get("ANTHROPIC_API_KEY", "")
+    return Loaded(default_policy(base_url=base_url, secret=secret, key_digest=digest), (), {})
 
 
 def first_key(state_dir: Path) -> str:
@@ -88,10 +97,6 @@ def first_key(state_dir: Path) -> str:
     with os.fdopen(handle, "w") as file:
         file.write(key + "\n")
     return key
-
-
-def origins(policy: Policy) -> list[str]:
-    return sorted({workspace.base_url for workspace in policy.workspaces.values()})
 
 
 def welcome(settings: Settings, port: int, key: str, *, simulated: bool) -> str:

@@ -1,7 +1,7 @@
 """A gateway in this process: the production listener, the production client, real sockets on both sides."""
 
 import asyncio
-import io
+
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
