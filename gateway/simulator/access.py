@@ -1,7 +1,7 @@
 """Who calls: the credential, the workspace it means, and what no credential may do.
 
-Any key is accepted. `ws-NAME-…` works in workspace NAME, everything else in `default`; a token minted here works where it
-was minted for, until it lapses. `x-api-key` wins when both headers are there (the fact sheet does not know).
+Any key is accepted. `ws-NAME-…` works in workspace NAME, everything else in `default`; a token minted here works where
+it was minted for, until it lapses. `x-api-key` wins when both headers are there (the fact sheet does not know).
 """
 
 from __future__ import annotations

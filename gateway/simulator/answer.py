@@ -103,9 +103,9 @@ def seed_of(body: Mapping[str, Any]) -> int:
     return crc32(f"{body['model']}\n{last_text(body)}".encode("utf-8", "surrogatepass"))
 
 
-def tool_to_call(body: Mapping[str, Any], asks: Asks) -> Mapping[str, Any] | None:
+def tool_to_call(body: Mapping[str, Any], asks: Asks) -> Object | None:
     """The client's tool that this answer calls, if any."""
-    tools = [tool for tool in body.get("tools") or [] if "name" in tool and not is_server_tool(tool)]
+    tools: list[Object] = [tool for tool in body.get("tools") or [] if "name" in tool and not is_server_tool(tool)]
     choice = body.get("tool_choice") or {}
     kind = choice.get("type", "auto")
     if not tools or kind == "none":
@@ -132,8 +132,9 @@ def is_server_tool(tool: Mapping[str, Any]) -> bool:
     return str(tool.get("type", "")).startswith(SERVER_TOOLS)
 
 
-def server_tool(body: Mapping[str, Any], prefix: str) -> Mapping[str, Any] | None:
-    return next((tool for tool in body.get("tools") or [] if str(tool.get("type", "")).startswith(prefix)), None)
+def server_tool(body: Mapping[str, Any], prefix: str) -> Object | None:
+    tools: list[Object] = body.get("tools") or []
+    return next((tool for tool in tools if str(tool.get("type", "")).startswith(prefix)), None)
 
 
 def usage_of(split: Split, output: int, body: Mapping[str, Any], model: Model) -> Object:

@@ -1,7 +1,7 @@
 """The server: the life of one request, from its head to its row in the bill.
 
-Order: the simulator's own paths, faults that need no answer, credential, version, route, body, the answer, its faults on
-the wire. The row is booked whatever happens, cancellation by a leaving client included.
+Order: the simulator's own paths, faults that need no answer, credential, version, route, body, the answer, its faults
+on the wire. The row is booked whatever happens, cancellation by a leaving client included.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
@@ -30,14 +29,13 @@ from gateway.simulator.world import (
     ORGANIZATION,
     Answer,
     Call,
-    Live,
     Object,
     Reply,
     Stream,
     World,
     event,
     fresh_id,
-    reply,
+    key_label,
 )
 
 LINE = 256 * 1024
@@ -103,22 +101,20 @@ class Server:
             sending.early_hints(request)
         if passage.struck.keys() & RAW:
             return await self.raw(passage)
-        call = await self.enter(passage, path)
+        call, route = await self.enter(passage, path)
         for name, arg in passage.struck.items():
             if name in ANSWERS:
                 raise ANSWERS[name](arg)
         if passage.struck.get("reset") == "" and request.transport is not None:
             request.transport.abort()
             raise Broken("reset")
-        route = passage.route
-        assert route is not None
         passage.generating_since = world.now()
         answer: Answer = route.handler(call)
         if inspect.isawaitable(answer):
             answer = await answer
         return await self.send(passage, call, route, answer)
 
-    async def enter(self, passage: Passage, path: str) -> Call:
+    async def enter(self, passage: Passage, path: str) -> tuple[Call, Route]:
         """Credential, version, betas, route, body: the checks before any handler."""
         request, world, headers = passage.request, self.world, passage.request.headers
         key = access.credential(request)
@@ -129,7 +125,7 @@ class Server:
             route=f"{request.method} {path}",
             params={},
             workspace=access.workspace_of(world, key, headers.get("anthropic-workspace-id"), passage.now),
-            key=access.key_label(key),
+            key=key_label(key),
             betas=frozenset(
                 v.strip() for line in headers.getall("anthropic-beta", ()) for v in line.split(",") if v.strip()
             ),
@@ -148,7 +144,7 @@ class Server:
         check_route_betas(passage.route, call)
         if passage.route.limit:
             call.body = await read_body(request, passage.route.limit)
-        return call
+        return call, passage.route
 
     async def send(self, passage: Passage, call: Call, route: Route, answer: Answer) -> web.StreamResponse:
         options, struck, request = self.world.options, passage.struck, passage.request
@@ -156,19 +152,15 @@ class Server:
             await asyncio.sleep(options.latency)
         if "slow_first_byte" in struck:
             await asyncio.sleep(seconds(struck["slow_first_byte"], 1.0))
-        if "overloaded_event" in struck:
-            if not isinstance(answer, Stream):
-                raise ApiError("overloaded", "Overloaded")
-            call.charge = None
-            answer = Stream([OVERLOADED])
+        answer = spoiled(call, answer)
         if isinstance(answer, Reply) and answer.paced and call.charge and options.tokens_per_second:
             await asyncio.sleep(call.charge.output / options.tokens_per_second)
         headers = self.headers(passage)
         passage.status = answer.status if isinstance(answer, Reply) else 200
         if isinstance(answer, Reply):
-            return await sending.send_reply(request, answer, headers, struck, passage.sent)
+            return await sending.send_reply(request, answer, headers, struck, sent=passage.sent)
         if isinstance(answer, Stream):
-            return await sending.send_stream(request, answer, headers, struck, options, passage.sent)
+            return await sending.send_stream(request, answer, headers, struck, options=options, sent=passage.sent)
         return await sending.send_live(request, answer, headers, struck)
 
     def headers(self, passage: Passage) -> dict[str, str]:
@@ -189,7 +181,7 @@ class Server:
         answer = Reply(body, error.kind.status, headers=error.headers)
         try:
             return await sending.send_reply(
-                passage.request, answer, self.headers(passage), passage.struck, passage.sent
+                passage.request, answer, self.headers(passage), passage.struck, sent=passage.sent
             )
         except Broken as how:
             passage.ended = str(how)
@@ -250,6 +242,20 @@ class Server:
         return max(0, min(output, int(elapsed * speed)))
 
 
+def spoiled(call: Call, answer: Answer) -> Answer:
+    """The answer after the faults that are events of a stream; a plain answer fails outright, and neither is billed."""
+    streams = isinstance(answer, Stream)
+    if "overloaded_event" in call.struck:
+        call.charge = None
+        if not streams:
+            raise ApiError("overloaded", "Overloaded")
+        return Stream([OVERLOADED])
+    if "error_event" in call.struck and not streams:
+        call.charge = None
+        raise ApiError("internal", "Internal server error")
+    return answer
+
+
 def organization_error(key: str) -> ApiError:
     if key.startswith(access.ADMIN):
         return ApiError("not_found", "Not found")
@@ -279,7 +285,7 @@ def create_app(options: Options | None = None) -> web.Application:
     app[WORLD] = world
     app.router.add_route("*", "/{path:.*}", Server(world, api_table()).handle)
 
-    async def close(app: web.Application) -> None:
+    async def close(_: web.Application) -> None:
         await world.close()
 
     app.on_cleanup.append(close)

@@ -1,7 +1,8 @@
 """Claude's prompt cache: which part of a prompt is read, written or new, remembered per workspace (fact sheet 6.3).
 
-A breakpoint writes the prefix up to it; a later prompt reads the longest stored prefix that ends at most 20 parts before
-one of its breakpoints. A read keeps the entry alive for its lifetime again. Prefixes below the model's minimum are not kept.
+A breakpoint writes the prefix up to it; a later prompt reads the longest stored prefix that ends at most 20 parts
+before one of its breakpoints. A read keeps the entry alive for its lifetime again. Prefixes below the model's minimum
+are not kept.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ DEFAULT_FALLBACK = "claude-sonnet-5"
 class Task:
     """What composing needs to know of a request, and what the parts leave behind."""
 
-    body: Mapping[str, Any]
+    body: Object
     model: Model
     parts: list[Part]
     asks: Asks
@@ -248,7 +248,7 @@ def finish(task: Task, writer: Writer, seed: int, wanted: int) -> tuple[str, str
     if writer.left <= 0:
         return "max_tokens", None
     if tool:
-        if not (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+        if (body.get("tool_choice") or {}).get("type") not in ("any", "tool"):
             writer.say(speak(seed, max(1, min(wanted, 12))))
         if writer.left > 0:
             writer.call("tool_use", "toolu", tool["name"], sample(tool.get("input_schema") or {"type": "object"}))

@@ -12,7 +12,8 @@ GET    /_simulator/files          digest and size of every file, to compare with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,60 +22,72 @@ from aiohttp import web
 from gateway.simulator.errors import invalid
 from gateway.simulator.world import Reply, World, reply
 
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    world: World
+    query: Mapping[str, str]
+    body: Any
+
+
 LIMITS = {"requests", "input", "output", "count"}
 
 
-def bill(world: World, request: web.Request, body: Any) -> Reply:
-    since = request.query.get("since", "0")
+def bill(asked: Asked) -> Reply:
+    since = asked.query.get("since", "0")
     if not since.isdigit():
         raise invalid(f"since: {since!r} is not a row number")
-    return reply(world.book.since(int(since)))
+    return reply(asked.world.book.since(int(since)))
 
 
-def clear_bill(world: World, request: web.Request, body: Any) -> Reply:
-    world.book.clear()
+def clear_bill(asked: Asked) -> Reply:
+    asked.world.book.clear()
     return reply({"cleared": True})
 
 
-def faults(world: World, request: web.Request, body: Any) -> Reply:
-    return reply({"faults": world.faults.rules, "struck": world.faults.struck})
+def faults(asked: Asked) -> Reply:
+    return reply({"faults": asked.world.faults.rules, "struck": asked.world.faults.struck})
 
 
-def set_faults(world: World, request: web.Request, body: Any) -> Reply:
-    if not isinstance(body, dict):
+def set_faults(asked: Asked) -> Reply:
+    if not isinstance(asked.body, dict):
         raise invalid("faults: write an object of fault names")
-    world.faults.replace(body)
-    return faults(world, request, body)
+    asked.world.faults.replace(asked.body)
+    return faults(asked)
 
 
-def set_limits(world: World, request: web.Request, body: Any) -> Reply:
-    if not isinstance(body, dict) or set(body) - LIMITS or not all(isinstance(n, int) and n > 0 for n in body.values()):
+def set_limits(asked: Asked) -> Reply:
+    if (
+        not isinstance(asked.body, dict)
+        or set(asked.body) - LIMITS
+        or not all(isinstance(n, int) and n > 0 for n in asked.body.values())
+    ):
         raise invalid(f"limits: write an object of {', '.join(sorted(LIMITS))} with numbers above 0")
-    world.limits.replace(**body)
-    return reply(body)
+    asked.world.limits.replace(**asked.body)
+    return reply(asked.body)
 
 
-def keys(world: World, request: web.Request, body: Any) -> Reply:
-    return reply(world.keys)
+def keys(asked: Asked) -> Reply:
+    return reply(asked.world.keys)
 
 
-def revoke(world: World, request: web.Request, body: Any) -> Reply:
-    if not isinstance(body, list) or not all(isinstance(key, str) for key in body):
+def revoke(asked: Asked) -> Reply:
+    if not isinstance(asked.body, list) or not all(isinstance(key, str) for key in asked.body):
         raise invalid("revoked: write a list of keys")
-    world.revoked = set(body)
-    return reply({"revoked": len(world.revoked)})
+    asked.world.revoked = set(asked.body)
+    return reply({"revoked": len(asked.world.revoked)})
 
 
-def stored(world: World, request: web.Request, body: Any) -> Reply:
+def stored(asked: Asked) -> Reply:
     found = [
         {"workspace": space.name, "id": file["id"], "size_bytes": file["size_bytes"], "sha256": file.get("_sha256")}
-        for space in world.workspaces.values()
+        for space in asked.world.workspaces.values()
         for file in space.of("file").values()
     ]
     return reply(found)
 
 
-HANDLERS: dict[str, Callable[[World, web.Request, Any], Reply]] = {
+HANDLERS: dict[str, Callable[[Asked], Reply]] = {
     "GET /_simulator/bill": bill,
     "DELETE /_simulator/bill": clear_bill,
     "GET /_simulator/faults": faults,
@@ -95,4 +108,4 @@ async def control(world: World, request: web.Request) -> Reply:
         body = msgspec.json.decode(raw) if raw else None
     except msgspec.DecodeError as error:
         raise invalid(f"The body is not valid JSON: {error}") from None
-    return handler(world, request, body)
+    return handler(Asked(world, request.query, body))

@@ -80,21 +80,21 @@ class Limits:
             left = max(0, int(bucket.level))
             if kind != "requests":
                 left = min(bucket.limit, round(left, -3))
-                tokens.append((bucket.level / bucket.limit, bucket.limit, left, full_at(bucket)))
-            trio(found, name, bucket.limit, left, full_at(bucket), now)
+                tokens.append((bucket.level / bucket.limit, bucket.limit, left, full_in(bucket)))
+            trio(found, name, limit=bucket.limit, left=left, resets=now + full_in(bucket))
         if tokens:
             _, limit, left, full = min(tokens)
-            trio(found, "tokens", limit, left, full, now)
+            trio(found, "tokens", limit=limit, left=left, resets=now + full)
         return found
 
 
-def full_at(bucket: Bucket) -> float:
+def full_in(bucket: Bucket) -> float:
     """Seconds until the bucket is full again."""
     return (bucket.limit - bucket.level) * 60 / bucket.limit
 
 
-def trio(headers: dict[str, str], name: str, limit: int, left: int, full: float, now: float) -> None:
-    reset = datetime.fromtimestamp(math.ceil(now + full), UTC)
+def trio(headers: dict[str, str], name: str, *, limit: int, left: int, resets: float) -> None:
+    reset = datetime.fromtimestamp(math.ceil(resets), UTC)
     headers[f"anthropic-ratelimit-{name}-limit"] = str(limit)
     headers[f"anthropic-ratelimit-{name}-remaining"] = str(left)
     headers[f"anthropic-ratelimit-{name}-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gateway.simulator.errors import invalid
 from gateway.simulator.world import Object

@@ -63,7 +63,7 @@ class Message:
         begun["output_tokens"] = min(PLACEHOLDER, self.usage["output_tokens"])
         for late in ("iterations", "server_tool_use", "output_tokens_details"):
             begun.pop(late, None)
-        empty = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+        empty: Object = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
         start = event("message_start", {"type": "message_start", "message": {**self.head(), **empty, "usage": begun}})
         events = [start]
         sent = 0

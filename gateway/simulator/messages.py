@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from gateway.simulator import threads
@@ -17,7 +14,7 @@ from gateway.simulator.models import MODELS, ROWS, Model
 from gateway.simulator.prompt import parts_of
 from gateway.simulator.references import check_references
 from gateway.simulator.validate import check_message, too_long
-from gateway.simulator.world import Answer, Call, Charge, Reply, Stream, reply
+from gateway.simulator.world import Answer, Call, Charge, Object, Reply, Stream, reply
 
 
 def create(call: Call) -> Answer:
@@ -28,7 +25,7 @@ def create(call: Call) -> Answer:
     return Reply(msgspec.json.encode(message.plain()), paced=True)
 
 
-def generate(call: Call, body: Mapping[str, Any]) -> Message:
+def generate(call: Call, body: Object) -> Message:
     """Answer a Messages body within the limits and put the charge on the call."""
     model = check_message(body, call)
     call.limit_class = model.limit_class
@@ -43,7 +40,7 @@ def generate(call: Call, body: Mapping[str, Any]) -> Message:
     return message
 
 
-def answer(call: Call, body: Mapping[str, Any], model: Model, asks: Asks) -> Message:
+def answer(call: Call, body: Object, model: Model, asks: Asks) -> Message:
     """The message for a valid body, its cache and its thread remembered."""
     check_references(body, call.workspace)
     now, workspace = call.now, call.workspace
@@ -56,7 +53,7 @@ def answer(call: Call, body: Mapping[str, Any], model: Model, asks: Asks) -> Mes
         raise too_long(total, model)
     message = compose(Task(body, model, parts, asks, workspace, now, call.world.options.tokens_per_event))
     if body.get("thread"):
-        threads.keep(body, parts, thread, message, workspace, now)
+        threads.keep(body, parts, thread, message=message, workspace=workspace, now=now)
     return message
 
 
@@ -72,7 +69,7 @@ def list_models(call: Call) -> Answer:
     wanted = call.request.query.getall("lifecycle[]", call.request.query.getall("lifecycle", ["active", "deprecated"]))
     strange = set(wanted) - {"active", "deprecated", "retired"}
     if strange:
-        raise invalid(f"lifecycle: Input should be 'active', 'deprecated' or 'retired', not {sorted(strange)[0]!r}")
+        raise invalid(f"lifecycle: Input should be 'active', 'deprecated' or 'retired', not {min(strange)!r}")
     return reply(by_ids([model.info() for model in ROWS if model.lifecycle in wanted], call.request.query, most=1000))
 
 

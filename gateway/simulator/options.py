@@ -11,7 +11,7 @@ UNLIMITED = 1_000_000_000
 @dataclass(slots=True)
 class Options:
     faults: dict[str, float] = field(default_factory=dict)
-    """Probability of each fault on every API request, e.g. {"overloaded": 0.2}; `NAME=PROBABILITY:ARG` on the command line."""
+    """Probability of each fault on every API request, e.g. {"overloaded": 0.2}."""
     fault_args: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     """Seeds the dice of the faults."""

@@ -1,4 +1,4 @@
-"""What Claude bills, from table 6.2 of the fact sheet, worked out apart from the gateway so that agreement means something.
+"""What Claude bills, from table 6.2 of the fact sheet, worked out apart from the gateway.
 
 Prices are nano-dollars per token (1 dollar per million tokens = 1,000). Sums are exact in ten-thousandths of a
 nano-dollar, because batch halves and the residency surcharge adds a tenth; one rounding, half up, at the end of a row.
@@ -78,7 +78,7 @@ def price_of(model: str, prompt_tokens: int, *, fast: bool) -> Price:
 def cost_e4(model: str, usage: Mapping[str, Any]) -> int:
     """What a usage object costs in ten-thousandths of a nano-dollar.
 
-    With `iterations` every entry is priced at its own model and the top level is not; a search costs the same everywhere.
+    With `iterations` every entry is priced at its own model and the top level is not; searches have no discount.
     """
     percent = 50 if usage.get("service_tier") == "batch" else 100
     percent *= 110 if usage.get("inference_geo") == "us" else 100  # now in ten-thousandths
@@ -90,22 +90,23 @@ def cost_e4(model: str, usage: Mapping[str, Any]) -> int:
         declined = at < last_fallback and not entry["output_tokens"]  # an attempt that declined in silence is free
         if not declined:
             total += tokens_nano(entry.get("model") or model, entry, fast=fast) * percent
-    searches = (usage.get("server_tool_use") or {}).get("web_search_requests", 0)
+    searches: int = (usage.get("server_tool_use") or {}).get("web_search_requests", 0)
     return total + searches * SEARCH_NANO * E4
 
 
 def tokens_nano(model: str, counts: Mapping[str, Any], *, fast: bool) -> int:
-    uncached = counts.get("input_tokens") or 0
-    written = counts.get("cache_creation_input_tokens") or 0
-    read = counts.get("cache_read_input_tokens") or 0
-    hour = (counts.get("cache_creation") or {}).get("ephemeral_1h_input_tokens", 0)
+    uncached: int = counts.get("input_tokens") or 0
+    written: int = counts.get("cache_creation_input_tokens") or 0
+    read: int = counts.get("cache_read_input_tokens") or 0
+    hour: int = (counts.get("cache_creation") or {}).get("ephemeral_1h_input_tokens", 0)
+    output: int = counts.get("output_tokens") or 0
     price = price_of(model, uncached + written + read, fast=fast)
     return (
         uncached * price.input
         + (written - hour) * price.write_5m
         + hour * price.write_1h
         + read * price.read
-        + (counts.get("output_tokens") or 0) * price.output
+        + output * price.output
     )
 
 

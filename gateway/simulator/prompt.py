@@ -118,7 +118,7 @@ def document_tokens(block: dict[str, Any], model: Model, files: dict[str, Any]) 
         case "content":
             return titles + nested(source.get("content"), model, files)
         case "file":
-            size = files.get(source.get("file_id", ""), {}).get("size_bytes", 0)
+            size: int = files.get(source.get("file_id", ""), {}).get("size_bytes", 0)
             return titles + max(1, size // 4 if size < 100_000 else size // 50_000 * PAGE)
         case "base64":
             return titles + pdf_pages(source.get("data", "")) * PAGE

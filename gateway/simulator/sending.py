@@ -1,7 +1,7 @@
 """Puts answers on the wire, at their pace and with the faults that struck, and knows how much of them went out.
 
-`Sent.tokens` is what a client that stopped listening had been sent; the bill needs it. Anything that ends an answer early
-raises `Broken`, so that no caller mistakes half an answer for a whole one.
+`Sent.tokens` is what a client that stopped listening had been sent; the bill needs it. Anything that ends an answer
+early raises `Broken`, so that no caller mistakes half an answer for a whole one.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def prepared(
 
 
 async def send_stream(
-    request: web.Request, stream: Stream, headers: dict[str, str], struck: Struck, options: Options, sent: Sent
+    request: web.Request, stream: Stream, headers: dict[str, str], struck: Struck, *, options: Options, sent: Sent
 ) -> web.StreamResponse:
     """Send events one by one; paced by the tokens they carry."""
     response = prepared(headers, struck, 200, "text/event-stream; charset=utf-8", None)
@@ -131,16 +131,16 @@ async def write_events(pipe: Pipe, events: Sequence[Event], per_second: float, s
 
 
 async def send_reply(
-    request: web.Request, answer: Reply, headers: dict[str, str], struck: Struck, sent: Sent
+    request: web.Request, answer: Reply, headers: dict[str, str], struck: Struck, *, sent: Sent
 ) -> web.StreamResponse:
     size = len(answer.body)
     response = prepared(headers | answer.headers, struck, answer.status, answer.content_type, size)
     await response.prepare(request)
+    sent.finished = True  # a plain answer is generated in full before its first byte leaves
     pipe = Pipe(request, response, struck, counts_events=False)
     step = DRIP if pipe.pause else max(1, size)
     for at in range(0, size, step):
         await pipe.write(answer.body[at : at + step])
-    sent.finished = True
     await pipe.close()
     return response
 

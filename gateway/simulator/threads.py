@@ -63,6 +63,7 @@ def keep(
     body: Mapping[str, Any],
     parts: list[Part],
     before: Thread | None,
+    *,
     message: Message,
     workspace: Workspace,
     now: float,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
@@ -28,17 +27,18 @@ RUNS = re.compile(
 )
 
 # Words that every tokenizer keeps whole; answers are built from them, so a word of an answer is one token.
-WORDS = (
-    "the and that for with this from have not are was but you all can had her one our out day get has him his how man "
-    "new now old see two way who did its let put say she too use that with from they will would there their what about "
-    "which when make like time just know take people into year your good some could them other than then look only come "
-    "over think also back after work first well even want because these give most name value type return class import "
-    "self true false null none list text data error message request response model number string object function test "
-    "file line code user token input output content system tool"
-).split()
+_FREQUENT = (
+    "the and that for with this from have not are was but you all can had her one our out day get has him his how "
+    "man new now old see two way who did its let put say she too use they will would there their what about which "
+    "when make like time just know take people into year your good some could them other than then look only come "
+    "over think also back after work first well even want because these give most name value type return class "
+    "import self true false null none list text data error message request response model number string object "
+    "function test file line code user token input output content system tool is a simulated answer"
+)
+WORDS = tuple(_FREQUENT.split())
 WHOLE = frozenset(WORDS)
 
-# rates[kind][length]: which share of the pieces of that length the vocabulary holds; length 1 is always held.
+# rates[kind][length - 1]: which share of the pieces of that length the vocabulary holds; length 1 is always held.
 Rates = dict[str, tuple[float, ...]]
 
 
@@ -49,7 +49,7 @@ class Generation:
     rates: Rates
 
 
-LETTERS, CAPITALS, DIGITS, MARKS, TWO_BYTE, THREE_BYTE = "letters capitals digits marks two three".split()
+LETTERS, CAPITALS, DIGITS, MARKS, TWO_BYTE, THREE_BYTE = "letters", "capitals", "digits", "marks", "two", "three"
 
 
 def kind_of(run: str) -> str:

@@ -17,12 +17,41 @@ NEW_VERSION = "2026-10-21"
 VERSIONS = frozenset({"2023-01-01", "2023-06-01", NEW_VERSION})
 SAMPLING = ("temperature", "top_p", "top_k")
 COUNTED = frozenset(
-    "model messages system tools tool_choice thinking output_config cache_control speed "
-    "mcp_servers context_management compaction billing_policy".split()
+    [
+        "model",
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "cache_control",
+        "speed",
+        "mcp_servers",
+        "context_management",
+        "compaction",
+        "billing_policy",
+    ]
 )
 FIELDS = COUNTED | frozenset(
-    "max_tokens stream stop_sequences metadata service_tier inference_geo container diagnostics thread fallbacks "
-    "fallback_credit_token user_profile_id temperature top_p top_k output_format".split()
+    [
+        "max_tokens",
+        "stream",
+        "stop_sequences",
+        "metadata",
+        "service_tier",
+        "inference_geo",
+        "container",
+        "diagnostics",
+        "thread",
+        "fallbacks",
+        "fallback_credit_token",
+        "user_profile_id",
+        "temperature",
+        "top_p",
+        "top_k",
+        "output_format",
+    ]
 )
 # Fields that exist only under a beta header: field to the prefixes that unlock it.
 GATED = {
@@ -131,9 +160,8 @@ def check_size(max_tokens: Any, model: Model, call: Call, at: str) -> None:
         raise invalid(f"{at}max_tokens: Input should be greater than or equal to 0")
     most = 300_000 if at and call.beta("output-300k-") else model.max_output
     if max_tokens > most:
-        raise invalid(
-            f"{at}max_tokens: {max_tokens} > {most}, which is the maximum allowed number of output tokens for {model.id}"
-        )
+        what = f"the maximum allowed number of output tokens for {model.id}"
+        raise invalid(f"{at}max_tokens: {max_tokens} > {most}, which is {what}")
 
 
 def check_messages(messages: list[Any], call: Call, at: str) -> None:
@@ -156,9 +184,8 @@ def check_messages(messages: list[Any], call: Call, at: str) -> None:
             for k, block in enumerate(content):
                 check_block(block, role, call, f"{where}.content.{k}")
         else:
-            raise invalid(
-                f"{where}.content: " + ("Field required" if content is None else "Input should be a valid list")
-            )
+            fault = "Field required" if content is None else "Input should be a valid list"
+            raise invalid(f"{where}.content: {fault}")
 
 
 def check_block(block: Any, role: str, call: Call, where: str) -> None:
