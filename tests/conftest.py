@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Cluster, SentinelGroup, Server
+
+# A slow or busy machine is no finding: what Hypothesis looks for is a counter-example.
+settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gateway")
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +76,23 @@ def valkey_sentinel(valkey_sentinel_of_session: SentinelGroup) -> SentinelGroup:
     valkey_sentinel_of_session.heal()
     valkey_sentinel_of_session.empty()
     return valkey_sentinel_of_session
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says a figure after the run, whatever the verbosity and whichever process ran the test."""
+
+    def say(figure: str) -> None:
+        record_property("measured", figure)
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    figures = {value for r in reports for name, value in getattr(r, "user_properties", ()) if name == "measured"}
+    for figure in sorted(figures):
+        terminalreporter.write_line(f"measured: {figure}")
 
 
 # Where every tool is installed, a skip is a test that nobody runs. MAY_SKIP names the file of those that may:
