@@ -141,20 +141,20 @@ class TestWheel:
         assert f"{info}/licenses/LICENSE" in names
 
     def test_installs_without_an_index(self, wheel: Path, tmp_path: Path):
-        """The installed package is imported from where it was put, and not from the tree."""
+        """The installed package is imported from where it was put, not from the tree, and its command answers."""
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-" + "index", "--target"]
         subprocess.run([*pip, str(tmp_path), str(wheel)], check=True, capture_output=True, timeout=50)
-        program = "import gateway; print(gateway.__version__, gateway.__file__)"
-        said = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        origin = [sys.executable, "-c", "import gateway; print(gateway.__file__)"]
+        command = [sys.executable, "-m", "gateway", "--version"]
+        said = [
+            subprocess.run(
+                line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for line in (origin, command)
+        ]
 
-        assert [gateway.__version__, str(tmp_path / "gateway" / "__init__.py")] == said
+        assert [str(tmp_path / "gateway" / "__init__.py"), f"gateway, version {gateway.__version__}"] == said
 
 
 def parsed(line: str) -> tuple[str, frozenset[str], str, str]:
