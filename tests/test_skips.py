@@ -56,7 +56,7 @@ def outcomes(directory: Path, allowed: str | None, *, suite: str = SUITE) -> str
     ids=["laptop", "none allowed", "one allowed"],
 )
 def test_a_skip_that_is_not_listed_fails(tmp_path: Path, allowed: str | None, expected: str):
-    """However a test skips, in its body or before it, CI refuses unless its id is listed; an expected failure is no skip."""
+    """However a test skips, CI refuses unless its id is listed; an expected failure is no skip."""
     assert expected == outcomes(tmp_path, allowed)
 
 
