@@ -1,8 +1,12 @@
 """What is published and pinned: the wheel, the locks, the two commands of the README."""
 
 import email
+import http.client
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -188,6 +192,48 @@ class TestCommands:
         public = [name for name in phony[1].split() if not name.endswith("-environment")]
 
         assert sorted(public) == sorted(re.findall(r"^  make ([a-z]+) ", said, re.MULTILINE))
+
+
+class TestRun:
+    def test_make_run_starts_the_gateway_without_a_key(self, tmp_path: Path):
+        """In a clean tree, its environment in place, `make run` serves: a team key on paper, the simulator behind."""
+        for path in tracked():
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        (tmp_path / ".venv/bin").mkdir(parents=True)
+        program(tmp_path / ".venv/bin/python", f'exec {sys.executable} "$@"')
+        shutil.copy(lock.RUNTIME, tmp_path / ".venv/made-from.lock")
+        ours = {"GATEWAY_PORT": "0", "GATEWAY_OPS_PORT": "0", "GATEWAY_DRAIN_DELAY_SECONDS": "0"}
+        strange = ("GATEWAY_", "ANTHROPIC_", "PYTHON", "MAKE", "MFLAGS")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(strange)} | ours
+        with subprocess.Popen(
+            ["make", "run"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as run:
+            assert run.stdout is not None
+            said = []
+            try:
+                for line in run.stdout:
+                    said.append(line)
+                    if '"event":"started"' in line:
+                        break
+                key = (tmp_path / ".state/team-key").read_text().strip()
+                ops = http.client.HTTPConnection("127.0.0.1", json.loads(said[-1])["ops_port"], timeout=10)
+                ops.request("GET", "/readyz", headers={"connection": "close"})
+                assert 200 == ops.getresponse().status
+                ops.close()
+            finally:
+                os.killpg(run.pid, signal.SIGTERM)  # as Ctrl-C does: to make and to what it runs
+            said += run.stdout.readlines()
+        text = "".join(said)
+
+        assert ("SIMULATOR" in text, f"x-api-key: {key}" in text, '"event":"stopped"' in text) == (True, True, True)
 
 
 class TestEnvironment:
