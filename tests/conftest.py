@@ -1,17 +1,24 @@
-"""Fixtures that every folder of tests may ask for, and the rule for skips.
+"""Fixtures that every folder of tests may ask for; the rule for skips is in tests/skips.py.
 
 A server is started when the first test asks for it, one per test process, and handed to each test awake and empty. A
 test that changes a server's settings, or needs an append-only file, starts a `Server` of its own with `new_valkey`.
 """
 
-import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Cluster, SentinelGroup, Server
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
+# A slow or busy machine is no finding: what Hypothesis looks for is a counter-example.
+settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gateway")
 
 
 @pytest.fixture(scope="session")
@@ -73,35 +80,18 @@ def valkey_sentinel(valkey_sentinel_of_session: SentinelGroup) -> SentinelGroup:
     return valkey_sentinel_of_session
 
 
-# Where every tool is installed, a skip is a test that nobody runs. MAY_SKIP names the file of those that may:
-# one test id per line, its reason behind a #. Unset (a laptop), tests skip freely and say which tool they miss.
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says a figure after the run, whatever the verbosity and whichever process ran the test."""
+
+    def say(figure: str) -> None:
+        record_property("measured", figure)
+
+    return say
 
 
-def _may_skip(nodeid: str) -> bool:
-    path = os.environ.get("MAY_SKIP")
-    if path is None:
-        return True
-    return nodeid in {line.partition("#")[0].strip() for line in Path(path).read_text().splitlines()}
-
-
-def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if report.skipped and not hasattr(report, "wasxfail") and not _may_skip(report.nodeid):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        report.outcome = "failed"
-        report.longrepr = (
-            f"{reason}\nNo test may skip here. Install what it misses, or list {report.nodeid} with a reason."
-        )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    _refuse_skip(report)
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    report = yield
-    _refuse_skip(report)
-    return report
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    figures = {value for r in reports for name, value in getattr(r, "user_properties", ()) if name == "measured"}
+    for figure in sorted(figures):
+        terminalreporter.write_line(f"measured: {figure}")
