@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.core.json_fields import UTF8_SLICE, Malformed, batch_params, fields, fields_in_steps
+from gateway.core.json_fields import (
+    LARGE,
+    MOST_COLONS,
+    MOST_KEYS,
+    Malformed,
+    batch_params,
+    fields,
+    fields_in_steps,
+)
+from gateway.core.json_skim import UTF8_SLICE, WINDOW, Cursor, finish
 
 SPACES = st.text(" \t\n\r", max_size=3)
 NUMBERS = st.sampled_from(["0", "-0", "1", "12", "1.5", "1e5", "1E+5", "-12.25e-3", "9" * 40])
@@ -88,6 +97,58 @@ def test_fields_agree_with_the_standard_library(text: str) -> None:
             fields(body)
 
 
+# So many colons that the object is skimmed instead of decoded; one of them behind an escaped quote.
+PADDING = '{"padding":"' + '\\\\\\"' + ":" * (LARGE + MOST_COLONS) + '\\\\"'
+
+
+@given(BODIES)
+@example('{"a":1,"mod\\u0065l":2,"model":2}')
+@example("{}")
+@settings(max_examples=150, deadline=None)
+def test_skimmed_fields_agree_with_the_standard_library(text: str) -> None:
+    """A large object with too many colons to be decoded in one turn gives the same fields, or the same refusal."""
+    pairs = top_pairs(text)
+    padded = PADDING + ("," if pairs else "") + text.strip()[1:]
+
+    if len({key for key, _ in pairs}) == len(pairs):
+        found = fields(padded.encode())
+        assert [key for key, _ in pairs] == list(found)[1:]
+        assert dict(pairs) == {key: json.loads(bytes(raw)) for key, raw in found.items() if key != "padding"}
+    else:
+        with pytest.raises(Malformed, match="more than once"):
+            fields(padded.encode())
+
+
+@given(BODIES, st.integers(0, 200), st.binary(min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_skimmed_damage_is_malformed_or_read_alike(text: str, place: int, damage: bytes) -> None:
+    """What the skimming accepts, the standard library reads alike."""
+    tail = text.strip()[1:].encode()
+    body = PADDING.encode() + (b"" if tail.strip() == b"}" else b",") + tail[:place] + damage + tail[place:]
+    try:
+        found = fields(body)
+    except Malformed:
+        return
+
+    assert dict(top_pairs(body.decode())) == {key: json.loads(bytes(raw)) for key, raw in found.items()}
+
+
+@given(VALUES, SPACES, st.sampled_from(["", ",1", "]", "}"]))
+def test_a_cursor_steps_over_exactly_one_value(value: str, before: str, after: str) -> None:
+    """The end of a value is found whatever stands in it and behind it."""
+    text = (before + value + after).encode()
+
+    assert (len(before), len(before) + len(value.encode())) == finish(Cursor(text, len(before), "x").value())
+
+
+@pytest.mark.parametrize("length", [WINDOW - 2, WINDOW, 3 * WINDOW])
+def test_a_cursor_steps_over_strings_longer_than_its_window(length: int) -> None:
+    """A string that the window cuts is stepped over whole, brackets and escaped quotes in it too."""
+    text = b'[["' + b'}]\\\\\\"' * (length // 6) + b'"],"' + b"[" * length + b'",1]'
+
+    assert (0, len(text)) == finish(Cursor(text + b"]", 0, "x").value())
+
+
 @given(BODIES, st.integers(0, 200), st.binary(min_size=1, max_size=3))
 @settings(max_examples=300)
 def test_any_damage_is_malformed_or_read_alike(text: str, place: int, damage: bytes) -> None:
@@ -150,10 +211,18 @@ def test_characters_across_slices(shift: int) -> None:
 
 
 def test_large_bodies_give_way() -> None:
-    """A body of ten slices lets the loop turn at least nine times."""
-    body = b'{"a":"' + b"x" * (10 * UTF8_SLICE) + b'"}'
+    """A body of ten slices lets the loop turn at least nine times, also if it has to be skimmed."""
+    for text in (b"x", b":"):
+        body = b'{"a":"' + text * (10 * UTF8_SLICE) + b'"}'
+        assert len(list(fields_in_steps(body))) >= 9
 
-    assert len(list(fields_in_steps(body))) >= 9
+
+def test_too_many_keys_are_refused() -> None:
+    """An object with more keys than any request has is refused, decoded or skimmed."""
+    for count in (MOST_KEYS + 1, MOST_COLONS * 2):
+        body = json.dumps({f"{index:06}": 0 for index in range(count)}).encode()
+        with pytest.raises(Malformed, match="The request body has more than 1,000 keys"):
+            fields(body)
 
 
 @given(st.lists(st.tuples(SPACES, json_object(SCALARS), SPACES), max_size=4))
@@ -174,8 +243,8 @@ def test_batches_are_read_item_by_item(items: list[tuple[str, str, str]]) -> Non
         expected.append(dict(pairs))
 
     if bad is None:
-        found = [part for several in batch_params(body) for part in several]
-        assert expected == [{key: json.loads(bytes(raw)) for key, raw in part.items()} for part in found]
+        found = [params for params in batch_params(body) if params is not None]
+        assert expected == [{key: json.loads(bytes(raw)) for key, raw in params.items()} for params in found]
     else:
         with pytest.raises(Malformed, match=re.escape(f"requests[{bad}].params has ")):
             list(batch_params(body))
@@ -185,12 +254,19 @@ def test_batches_are_read_item_by_item(items: list[tuple[str, str, str]]) -> Non
     ("body", "message"),
     [
         pytest.param(b"{}", "The request body has no 'requests'. Send a list of {custom_id, params}.", id="none"),
-        pytest.param(b'{"requests":{}}', "'requests' is not what it must be: expected `array`, got", id="object"),
+        pytest.param(b'{"requests":{}}', "The request body is not valid JSON: expected '[' (byte 12).", id="object"),
         pytest.param(b'{"requests":[1]}', "requests[0] is not what it must be: expected `object`, got `int`", id="int"),
         pytest.param(b'{"requests":[{}]}', "requests[0] has no 'params'.", id="no params"),
         pytest.param(b'{"requests":[{"params":{},"params":{}}]}', "requests[0] has the key 'params' more", id="twice"),
         pytest.param(b'{"requests":[{"params":null}]}', "requests[0].params is not what it must be", id="null"),
         pytest.param(b'{"requests":[],"requests":[]}', "body has the key 'requests' more than once", id="two lists"),
+        pytest.param(b'{"requests":[{"params":{}},]}', "requests[1] is not valid JSON", id="comma"),
+        pytest.param(b'{"requests":[{"params":{}}', "The request body is not valid JSON: expected ','", id="cut"),
+        pytest.param(b'{"requests":[{"params":{}}]', "The request body is not valid JSON: expected ','", id="open"),
+        pytest.param(b'{"requests":[]}]', "The request body is not valid JSON: trailing characters", id="trailing"),
+        pytest.param(b'{"requests":[],}', "The request body is not valid JSON: a key is missing", id="no key"),
+        pytest.param(b'{"requests":[],"a":01}', "The request body is not valid JSON", id="bad value"),
+        pytest.param(b'{"requests":[],"a\n":1}', "The request body is not valid JSON", id="bad key"),
         pytest.param(b'{"requests":["\xff"]}', "not valid UTF-8 (at byte 14)", id="utf-8"),
     ],
 )
