@@ -15,7 +15,7 @@ from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
-from gateway.core.judge import judge
+from gateway.core.judge import judge, judge_path
 from gateway.core.meter import Meter
 from gateway.core.metering import meter_of
 from gateway.core.routes import Body, is_hello, match, query_of
@@ -85,6 +85,7 @@ class Proxy:
             asked = await in_turns(judge(x.team, route, body.data)) if body is not None else None
             if asked is not None:
                 x.model, x.stream = asked.model, asked.stream
+            judge_path(x.team, matched)
             x.claim = claim_for(x, asked)
             x.verdict = await self._ledger.reserve(x.claim)
             admitted(x.team, x.verdict)

@@ -23,7 +23,7 @@ LAYERS = [
     {"cli"},
     {"serve"},
     {"app"},
-    {"local", "ops", "policy", "proxy", "settings", "tasks"},
+    {"local", "ops", "policy", "prices_file", "proxy", "settings", "tasks"},
     {"bodies", "logs", "observe", "platforms", "relay", "store", "upstream"},
     {"wire"},
     {"quantities", "wording"},

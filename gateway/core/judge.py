@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core.errors import GatewayError
 from gateway.core.json_fields import Fields, Malformed, Steps, batch_params, fields, fields_in_steps
-from gateway.core.routes import Route, Weigh
+from gateway.core.routes import Matched, Route, Weigh
 from gateway.core.teams import Team
 
 
@@ -33,6 +33,13 @@ def judge(team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
         raise GatewayError("malformed", str(error)) from None
     _allow(team, asked.models)
     return asked
+
+
+def judge_path(team: Team, matched: Matched) -> None:
+    """404 for a model in the path that the team may not use: for this team it does not exist."""
+    model = matched.ids.get("model")
+    if model is not None and not team.may_use(model):
+        raise GatewayError("not_found", f"model: {model}")
 
 
 def _asked_of_batch(params: Iterator[list[Fields]]) -> Steps[Asked]:

@@ -25,6 +25,7 @@ _MOST_HEADERS = 512
 # Longer than any load balancer's idle timeout, so that the balancer, which knows, is the one that closes.
 _KEEP_ALIVE_SECONDS = 650.0
 _LINGER_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 2.0
 _JOIN_BELOW = 16 * 1024
 
 _REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
@@ -357,8 +358,15 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.stop_accepting()
-        if self._manager is not None:
-            await self._manager.shutdown(timeout=0.5)
+        if self._manager is None:
+            return
+        # aiohttp's own shutdown closes the socket before it cancels; a handler must first say its last words.
+        tasks = [task for connection in self._manager.connections if (task := connection._task_handler) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_WORDS_SECONDS)
+        await self._manager.shutdown(timeout=0)
 
     async def _sweep_heads(self) -> None:
         loop = asyncio.get_running_loop()
