@@ -23,10 +23,10 @@ LAYERS = [
     {"cli"},
     {"serve"},
     {"app"},
-    {"local", "ops", "policy", "proxy", "settings", "tasks"},
+    {"local", "ops", "policy", "prices_file", "proxy", "settings", "tasks"},
     {"bodies", "logs", "observe", "platforms", "relay", "store", "upstream"},
     {"wire"},
-    {"quantities", "wording"},
+    {"quantities", "wording", "yaml_nodes"},
     {"core"},
     {""},  # the package itself: its version
 ]
