@@ -26,7 +26,7 @@ LAYERS = [
     {"local", "ops", "policy", "prices_file", "proxy", "settings", "tasks"},
     {"bodies", "logs", "observe", "platforms", "relay", "store", "upstream"},
     {"wire"},
-    {"quantities", "wording"},
+    {"quantities", "wording", "yaml_nodes"},
     {"core"},
     {""},  # the package itself: its version
 ]

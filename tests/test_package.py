@@ -145,11 +145,12 @@ class TestWheel:
         assert f"{info}/licenses/LICENSE" in names
 
     def test_installs_without_an_index(self, wheel: Path, tmp_path: Path):
-        """The installed package is imported from where it was put, not from the tree, and its command answers."""
+        """Code and price table are found where they were put, not in the tree, and the command answers."""
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-" + "index", "--target"]
         subprocess.run([*pip, str(tmp_path), str(wheel)], check=True, capture_output=True, timeout=50)
         environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-        origin = [sys.executable, "-c", "import gateway; print(gateway.__file__)"]
+        look = "import gateway, gateway.prices_file as prices; print(gateway.__file__, prices.default_path())"
+        origin = [sys.executable, "-c", look]
         command = [sys.executable, "-m", "gateway", "--version"]
         said = [
             subprocess.run(
@@ -158,7 +159,8 @@ class TestWheel:
             for line in (origin, command)
         ]
 
-        assert [str(tmp_path / "gateway" / "__init__.py"), f"gateway, version {gateway.__version__}"] == said
+        places = f"{tmp_path}/gateway/__init__.py {tmp_path}/gateway/data/prices.yaml"
+        assert [places, f"gateway, version {gateway.__version__}"] == said
 
 
 def parsed(line: str) -> tuple[str, frozenset[str], str, str]:

@@ -15,7 +15,6 @@ import msgspec
 from aiohttp import hdrs, web
 
 from gateway.simulator import access, sending
-from gateway.simulator.betas import KNOWN
 from gateway.simulator.bodies import read_body
 from gateway.simulator.control import control
 from gateway.simulator.errors import ApiError
@@ -24,7 +23,6 @@ from gateway.simulator.options import Options
 from gateway.simulator.routes import Route, Table
 from gateway.simulator.sending import Broken, Sent
 from gateway.simulator.table import api_table
-from gateway.simulator.validate import check_betas, check_version
 from gateway.simulator.world import (
     ORGANIZATION,
     Answer,
@@ -35,7 +33,6 @@ from gateway.simulator.world import (
     World,
     event,
     fresh_id,
-    key_label,
 )
 
 LINE = 256 * 1024
@@ -101,7 +98,12 @@ class Server:
             sending.early_hints(request)
         if passage.struck.keys() & RAW:
             return await self.raw(passage)
-        call, route = await self.enter(passage, path)
+        call = passage.call = access.identify(
+            world, request, path, request_id=passage.request_id, struck=passage.struck, now=passage.now
+        )
+        route = passage.route = access.admit(call, self.table, path)
+        if route.limit:
+            call.body = await read_body(request, route.limit)
         for name, arg in passage.struck.items():
             if name in ANSWERS:
                 raise ANSWERS[name](arg)
@@ -113,38 +115,6 @@ class Server:
         if inspect.isawaitable(answer):
             answer = await answer
         return await self.send(passage, call, route, answer)
-
-    async def enter(self, passage: Passage, path: str) -> tuple[Call, Route]:
-        """Credential, version, betas, route, body: the checks before any handler."""
-        request, world, headers = passage.request, self.world, passage.request.headers
-        key = access.credential(request)
-        call = Call(
-            world=world,
-            request=request,
-            request_id=passage.request_id,
-            route=f"{request.method} {path}",
-            params={},
-            workspace=access.workspace_of(world, key, headers.get("anthropic-workspace-id"), passage.now),
-            key=key_label(key),
-            betas=frozenset(
-                v.strip() for line in headers.getall("anthropic-beta", ()) for v in line.split(",") if v.strip()
-            ),
-            version=headers.get("anthropic-version", ""),
-            struck=passage.struck,
-            now=passage.now,
-        )
-        passage.call = call
-        if path.startswith("/v1/organizations"):
-            raise organization_error(key)
-        passage.route, call.params = self.table.match(request.method, path)
-        call.route = passage.route.name
-        if passage.route.version or call.version:
-            check_version(call.version)
-        check_betas(call.betas, KNOWN if world.options.strict_betas else None)
-        check_route_betas(passage.route, call)
-        if passage.route.limit:
-            call.body = await read_body(request, passage.route.limit)
-        return call, passage.route
 
     async def send(self, passage: Passage, call: Call, route: Route, answer: Answer) -> web.StreamResponse:
         options, struck, request = self.world.options, passage.struck, passage.request
@@ -166,7 +136,7 @@ class Server:
     def headers(self, passage: Passage) -> dict[str, str]:
         headers = {"request-id": passage.request_id}
         call = passage.call
-        if call:
+        if call and call.key:
             headers["anthropic-organization-id"] = ORGANIZATION
             headers["anthropic-workspace-id"] = call.workspace.id
             if call.limit_class:
@@ -254,19 +224,6 @@ def spoiled(call: Call, answer: Answer) -> Answer:
         call.charge = None
         raise ApiError("internal", "Internal server error")
     return answer
-
-
-def organization_error(key: str) -> ApiError:
-    if key.startswith(access.ADMIN):
-        return ApiError("not_found", "Not found")
-    return ApiError("forbidden", "This API key cannot call the organization API.")
-
-
-def check_route_betas(route: Route, call: Call) -> None:
-    if route.beta and route.beta not in call.betas:
-        raise ApiError("invalid", f"This endpoint requires `{route.beta}` in the `anthropic-beta` header.")
-    if route.without and route.without in call.betas:
-        raise ApiError("invalid", f"`{route.beta}` and `{route.without}` cannot be used together.")
 
 
 def create_app(options: Options | None = None) -> web.Application:

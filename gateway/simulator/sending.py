@@ -50,7 +50,7 @@ class Pipe:
         self.left = 0
         self.in_bytes = False
         for name in ("reset", "cut", "stall", "error_event"):
-            if name in struck:
+            if name in struck and (counts_events or name != "error_event"):
                 self.end = name
                 self.left, self.in_bytes = amount(struck[name], 3)
                 self.in_bytes = self.in_bytes or not counts_events
