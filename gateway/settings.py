@@ -16,13 +16,14 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.quantities import duration, size
-from gateway.wording import hint, shown
+from gateway.wording import hint, nearest, shown
 
 PREFIX = "GATEWAY_"
 ENV_FILE = Path(".env")
 
 # Kubernetes puts the address of each Service of a namespace into every pod; one named `gateway` makes these names.
 _SERVICE_LINK = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
+_SERVICE_LINK_HINT = "looks like a Kubernetes service link, set enableServiceLinks: false in the pod"
 _SHORTEST_TOKEN = 16
 
 
@@ -90,10 +91,7 @@ class Settings(BaseSettings):
     @classmethod
     def _no_service_link(cls, value: Any) -> Any:
         if isinstance(value, str) and "://" in value:
-            raise ValueError(
-                "is a Kubernetes service link, not a port; set enableServiceLinks: false in the pod, "
-                "or give the Service another name"
-            )
+            raise ValueError(f"must be a port; this {_SERVICE_LINK_HINT}")
         return value
 
     @field_validator("log_level", mode="before")
@@ -124,12 +122,12 @@ class Settings(BaseSettings):
     def _hold_together(self) -> "Settings":
         if self.workers > 1 and self.redis_url is None:
             raise ValueError(
-                f"GATEWAY_WORKERS: {self.workers} workers need a shared store; set GATEWAY_REDIS_URL, or use 1 worker "
-                "(the embedded store belongs to one process)"
+                f"GATEWAY_WORKERS: {self.workers} workers need a shared store; set GATEWAY_REDIS_URL, or use 1 worker"
             )
         if (self.tls_cert is None) != (self.tls_key is None):
+            given, other = ("CERT", "key") if self.tls_key is None else ("KEY", "certificate")
             raise ValueError(
-                "GATEWAY_TLS_CERT: certificate and key come together; set GATEWAY_TLS_CERT and GATEWAY_TLS_KEY"
+                f"GATEWAY_TLS_{given}: has no {other}; set GATEWAY_TLS_CERT and GATEWAY_TLS_KEY, or neither"
             )
         if self.port and self.port == self.ops_port and self.host == self.ops_host:
             raise ValueError(
@@ -146,7 +144,12 @@ def environment(env_file: Path | None = ENV_FILE) -> dict[str, str]:
 
 def read_settings(env_file: Path | None = ENV_FILE) -> tuple[Settings, list[str]]:
     """The settings and what is odd about them, or `SettingsFaults` with everything that is wrong."""
-    env = {name: value for name, value in environment(env_file).items() if name.startswith(PREFIX)}
+    try:
+        env = {name: value for name, value in environment(env_file).items() if name.startswith(PREFIX)}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsFaults(
+            [f"{env_file}: can't be read: {getattr(error, 'strerror', 'it is not UTF-8 text')}"]
+        ) from None
     make: Callable[..., Settings] = Settings  # mypy takes the fields for all there is
     try:
         settings = make(_env_file=env_file)
@@ -162,8 +165,9 @@ def read_settings(env_file: Path | None = ENV_FILE) -> tuple[Settings, list[str]
 
 def _unknown(name: str, known: set[str]) -> str:
     if _SERVICE_LINK.fullmatch(name):
-        return f"{name}: looks like a Kubernetes service link and is ignored; set enableServiceLinks: false in the pod"
-    near = hint(name, known) or "; see docs/settings.md for all of them"
+        return f"{name}: no such setting, it is ignored; it {_SERVICE_LINK_HINT}"
+    meant = nearest(name.removeprefix(PREFIX), [field.removeprefix(PREFIX) for field in known])
+    near = f"; did you mean '{PREFIX}{meant}'?" if meant else "; see docs/settings.md for all of them"
     return f"{name}: no such setting, it is ignored{near}"
 
 

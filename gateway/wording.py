@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 # A run this long that mixes letters and digits is taken for a credential: model ids and our own key names stay below it
 # because they are split by dashes or hold no digits.
-_MARKED = re.compile(r"sk-|gwk_|whsec_|xox[a-z]-|eyJ|AKIA|Bearer|://[^/]*@")
+_CREDENTIAL = re.compile(r"sk-|gwk_|whsec_|xox[a-z]-|eyJ|AKIA|Bearer|://[^/]*@")
 _RANDOM = re.compile(r"(?=[A-Za-z0-9+=]*[0-9])(?=[A-Za-z0-9+=]*[A-Za-z])[A-Za-z0-9+=]{16,}")
 _LONGEST = 48
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
@@ -25,9 +25,14 @@ def shown(text: str) -> str:
 
 def shown_place(text: str) -> str:
     """The same for the name of a variable or the path of a file, which may be long and hold digits."""
-    if not text.isprintable() or _MARKED.search(text):
+    if not text.isprintable() or is_credential(text):
         return f"(a text of {len(text)} characters, not shown)"
     return f"'{text}'"
+
+
+def is_credential(text: str) -> bool:
+    """Whether the text has the mark of a key, a token or a password in a URL."""
+    return _CREDENTIAL.search(text) is not None
 
 
 def scrubbed(message: str) -> str:
@@ -37,8 +42,14 @@ def scrubbed(message: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
-    close = get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1, cutoff=0.7)
+    close = get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1, cutoff=0.75)
     return next((name for name in known if close and name.lower() == close[0]), None)
+
+
+def either(words: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -3,13 +3,15 @@
 A fault found here is about one row or one list of rows; what joins several parts of the file stands in `rules.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 
-from gateway.core.limits import Bucket, Budget, Kind, Period
+from gateway.core.limits import MOST_UNITS, Bucket, Budget, Kind, Period
 from gateway.core.teams import AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy.rows import Row
-from gateway.policy.schema import CLAUDE_API, KINDS, MOST_UNITS, Caller, Limit, Place, RealKey, Spending, TeamKey, Token
+from gateway.policy.scalars import is_id
+from gateway.policy.schema import CLAUDE_API, KINDS, LIMIT, Caller, Limit, Place, RealKey, Spending, TeamKey, Token
+from gateway.wording import either
 
 
 def buckets(owner: str, limits: Iterable[Row]) -> tuple[Bucket, ...]:
@@ -17,8 +19,8 @@ def buckets(owner: str, limits: Iterable[Row]) -> tuple[Bucket, ...]:
     found: dict[tuple[Kind, str], tuple[Bucket, int]] = {}
     for row in limits:
         written = [kind for kind, key in KINDS.items() if row.gave(key)]
-        if not written:
-            row.at.fault(f"limits nothing; add one of {', '.join(key.name for key in KINDS.values())}")
+        if not written and row.gave_only(LIMIT):
+            row.at.fault(f"limits nothing; add {either(key.name for key in KINDS.values())}")
         if written == [Kind.SLOTS] and row.gave(Limit.burst_seconds):
             row.to(Limit.burst_seconds).fault("means nothing for concurrent_requests, which has no rate")
         for kind in written:
@@ -49,17 +51,12 @@ def buckets(owner: str, limits: Iterable[Row]) -> tuple[Bucket, ...]:
 def _misfit(bucket: Bucket) -> str | None:
     if bucket.kind is Kind.OBJECT_REQUESTS and bucket.pattern != "*":
         return "object requests name no model; put them into a row without 'models'"
-    if bucket.kind is Kind.SLOTS:
-        return None
-    sixtieths = bucket.per_minute * bucket.burst_seconds
-    if sixtieths < 60:
+    rate = f"{bucket.per_minute:,} per minute with burst_seconds {bucket.burst_seconds:,}"
+    if bucket.capacity < 1:
         least = -(-60 // bucket.per_minute)
-        return (
-            f"{bucket.per_minute} per minute with burst_seconds {bucket.burst_seconds} can never hold one whole unit; "
-            f"set burst_seconds to {least} or more"
-        )
-    if sixtieths > MOST_UNITS * 60:
-        return f"{bucket.per_minute:,} per minute with burst_seconds {bucket.burst_seconds:,} is beyond {MOST_UNITS:,}"
+        return f"{rate} can never hold one whole unit; set burst_seconds to {least} or more"
+    if bucket.capacity > MOST_UNITS:
+        return f"{rate} holds {bucket.capacity:,}, more than {MOST_UNITS:,}; lower burst_seconds"
     return None
 
 
@@ -138,8 +135,10 @@ def assemble(
     *,
     admin_tokens: tuple[AdminToken, ...] = (),
     alert_webhook: str | None = None,
+    priced: Collection[str] = (),
 ) -> Policy:
-    """The snapshot with its index of keys."""
+    """The snapshot with its indexes of keys and of models. `priced` are the models of the price table."""
+    charged_as_another = {model for team in teams.values() if team.charge_as for model in team.models if is_id(model)}
     return Policy(
         version=version,
         workspaces=workspaces,
@@ -147,13 +146,14 @@ def assemble(
         keys={key.digest: (team, key) for team in teams.values() for key in team.keys},
         admin_tokens=admin_tokens,
         alert_webhook=alert_webhook,
+        known_models=frozenset(priced) | charged_as_another,
     )
 
 
-def default_policy(*, base_url: str, secret: str, key_digest: bytes) -> Policy:
+def default_policy(*, base_url: str, secret: str, key_digest: bytes, priced: Collection[str] = ()) -> Policy:
     """Without a policy file: one workspace, one team that may use every model, no limits."""
     place = Workspace("main", base_url=base_url.rstrip("/"), keys=(UpstreamKey("k1", secret),))
     caller = Team("default", "main", keys=(GatewayKey("first", key_digest),))
     parts = (place.base_url.encode(), sha256(secret.encode()).digest(), key_digest)
     version = sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
-    return assemble(version, {place.name: place}, {caller.name: caller})
+    return assemble(version, {place.name: place}, {caller.name: caller}, priced=priced)

@@ -164,7 +164,7 @@ _RATES = {key.name: kind for kind, key in KINDS.items()}
 def _limit_line(limit: dict[str, Any]) -> str:
     rate, amount = next((name, limit[name]) for name in limit if name in _RATES)
     models = "every model" if limit["models"] == "*" else limit["models"]
-    burst = "" if _RATES[rate] is Kind.SLOTS else f", {limit['burst_seconds']} s at once"
+    burst = "" if _RATES[rate] is Kind.SLOTS else f", up to {amount * limit['burst_seconds'] // 60:,} at once"
     shadow = ", shadow" if limit["shadow"] else ""
     wait = f", waits up to {limit['max_wait_seconds']:g} s" if limit["max_wait_seconds"] else ""
     return f"{rate} {amount:,} for {models}{burst}{wait}{shadow}"

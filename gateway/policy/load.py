@@ -38,6 +38,7 @@ def load(
     platforms that can be reached. `need_secrets=False` is for a check far from the secrets.
     """
     reading = Reading(file, env, need_secrets=need_secrets)
+    policy: Policy | None = None
     try:
         source = reading.read(file)
         reading.version.update(source)
@@ -47,7 +48,7 @@ def load(
         reading.fault(None, "", f"can't be read: {error.strerror or type(error).__name__}")
     except Bad as bad:
         reading.fault(bad.line, "", bad.message)
-    if reading.faults:
+    if reading.faults or policy is None:
         raise PolicyFaults(reading.faults, reading.sources)
     return Loaded(policy, tuple(sorted(reading.notices, key=lambda notice: notice.line)), reading.sources)
 
@@ -56,7 +57,7 @@ def _load(
     root: Node | None, reading: Reading, priced: Collection[str] | None, served: Collection[str], now: float
 ) -> Policy:
     if root is None:
-        raise Bad("is empty; it needs at least 'workspaces'")
+        raise Bad("is empty; it needs at least 'workspaces', see config/gateway.yaml for an example")
     row = mapping(root, FILE, At(reading, "", root.line))
     alerts = row[File.alerts]
     workspaces = {name: workspace(name, place) for name, place in row[File.workspaces].items()}
@@ -67,6 +68,7 @@ def _load(
         teams,
         admin_tokens=tuple(map(admin_token, row[File.admin_tokens])),
         alert_webhook=alerts[Alerts.webhook] if alerts else None,
+        priced=priced or (),
     )
     whole = Whole(row, policy, _declared(root), served, priced, now)
     for rule in RULES:

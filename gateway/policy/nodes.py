@@ -1,23 +1,25 @@
 """YAML as nodes that know their line: texts, lists and mappings, nothing resolved yet.
 
 The rule: no value gets a type here. YAML 1.1 reads `off` as false, `1:30` as ninety and a digest of many digits with
-one `e` as infinity; here each key's own reader decides what its text means. No tag makes an object of anything.
+one `e` as infinity; here each key's own reader decides what its text means. The tree is made from the parser's events:
+PyYAML's own tree builder recurses in C without a bound, and a file of 200,000 brackets ends the process.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
 from gateway.policy.faults import Bad
 from gateway.wording import scrubbed, shown
 
-# A policy is written by its operator: the bound guards against the accident of aliases within aliases.
+# A policy is written by its operator: the bounds guard against accidents such as aliases within aliases.
 MOST_NODES = 500_000
+MOST_LEVELS = 50
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml when PyYAML was built with it: ten times as fast
-_KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "value", "merge", "seq", "map"}
-_TAG = "tag:yaml.org,2002:"
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml when PyYAML has it: ten times as fast
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,86 +65,123 @@ def parse(source: bytes, report: Report) -> Node | None:
     except UnicodeDecodeError as error:
         raise Bad("is not UTF-8 text", line=source.count(b"\n", 0, error.start) + 1) from None
     try:
-        loader = _LOADER(text)
+        parser = _PARSER(text)
         try:
-            root = loader.get_single_node()
+            return _Tree(parser, report).document()
         finally:
-            loader.dispose()
+            parser.dispose()
     except yaml.MarkedYAMLError as error:
-        raise Bad(_syntax(error), line=_line(error)) from None
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        mark = error.problem_mark or error.context_mark
+        raise Bad(f"is not YAML: {scrubbed(said)}", line=mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:
         raise Bad(f"is not YAML: {scrubbed(str(error).splitlines()[0])}") from None
-    except RecursionError:
-        raise Bad("is nested too deeply") from None
-    return None if root is None else _Tree(report).node(root)
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> str:
-    if "expected a single document" in str(error.context):
-        return "holds more than one YAML document; keep the first and remove the line '---'"
-    said = [part for part in (error.context, error.problem) if part]
-    return f"is not YAML: {scrubbed(', '.join(said))}"
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """What an alias stands for. The tree is immutable, so aliases share it; `size` is what each of them will cost."""
 
-
-def _line(error: yaml.MarkedYAMLError) -> int | None:
-    mark = error.problem_mark or error.context_mark
-    return None if mark is None else mark.line + 1
+    node: Node | None  # None: still being read, so an alias to it would never end
+    size: int
 
 
 class _Tree:
-    """Turns PyYAML's graph into our tree, with aliases copied and `<<` merged."""
+    """Builds our tree from PyYAML's events, with aliases shared and `<<` merged."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, parser: Any, report: Report) -> None:
+        self._parser = parser
         self._report = report
-        self._left = MOST_NODES
-        self._open: set[int] = set()  # nodes above the present one: an alias to one of them would never end
+        self._nodes = 0
+        self._anchors: dict[str, _Anchor] = {}
 
-    def node(self, found: yaml.Node) -> Node:
-        line = found.start_mark.line + 1
-        self._left -= 1
-        if self._left < 0:
-            raise Bad(f"has more than {MOST_NODES} nodes once its aliases are copied", line)
-        tag = found.tag.removeprefix(_TAG)
-        if tag not in _KNOWN_TAGS:
-            self._report(line, f"the tag {shown(found.tag)} has no meaning here; write the plain value")
-        if isinstance(found, yaml.ScalarNode):
-            return Scalar(found.value, line)
-        if id(found) in self._open:
+    def document(self) -> Node | None:
+        self._parser.get_event()  # the stream's start
+        if self._parser.check_event(yaml.StreamEndEvent):
+            return None
+        self._parser.get_event()  # the document's start
+        root = self._node(0)
+        self._parser.get_event()  # and its end
+        if not self._parser.check_event(yaml.StreamEndEvent):
+            line = _line(self._parser.get_event())
+            raise Bad("holds more than one YAML document; keep the first and remove the line '---'", line)
+        return None if isinstance(root, Scalar) and not root.text else root
+
+    def _node(self, level: int) -> Node:
+        event: Any = self._parser.get_event()
+        line = _line(event)
+        if level > MOST_LEVELS:
+            raise Bad(f"is nested more than {MOST_LEVELS} levels deep", line)
+        if isinstance(event, yaml.AliasEvent):
+            return self._aliased(str(event.anchor), line)
+        before = self._nodes
+        self._count(1, line)
+        if event.tag not in _PLAIN_TAGS and event.tag is not None:
+            self._report(line, f"the tag {shown(event.tag)} has no meaning here; write the plain value")
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchor(None, 0)
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = Scalar(event.value, line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._items(line, level)
+        else:
+            node = self._entries(line, level)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchor(node, self._nodes - before)
+        return node
+
+    def _aliased(self, name: str, line: int) -> Node:
+        anchor = self._anchors.get(name)
+        if anchor is None:
+            raise Bad(f"the alias {shown(name)} refers to an anchor that does not stand before it", line)
+        if anchor.node is None:
             raise Bad("an alias refers to the very mapping or list that it stands in", line)
-        self._open.add(id(found))
-        try:
-            if isinstance(found, yaml.SequenceNode):
-                return Items(tuple(self.node(item) for item in found.value), line)
-            assert isinstance(found, yaml.MappingNode)
-            return self._mapping(found, line)
-        except RecursionError:
-            raise Bad("is nested too deeply", line) from None
-        finally:
-            self._open.discard(id(found))
+        self._count(anchor.size, line)
+        return anchor.node
 
-    def _mapping(self, found: yaml.MappingNode, line: int) -> Entries:
+    def _count(self, nodes: int, line: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise Bad(f"has more than {MOST_NODES:,} nodes once its aliases are copied", line)
+
+    def _items(self, line: int, level: int) -> Items:
+        nodes = []
+        while not self._parser.check_event(yaml.SequenceEndEvent):
+            nodes.append(self._node(level + 1))
+        self._parser.get_event()
+        return Items(tuple(nodes), line)
+
+    def _entries(self, line: int, level: int) -> Entries:
         own: dict[str, Entry] = {}
         merged: dict[str, Entry] = {}
-        for key, value in found.value:
-            at = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                self._report(at, "a key must be a plain word, not a list or a mapping")
-            elif key.tag == _TAG + "merge":
+        while not self._parser.check_event(yaml.MappingEndEvent):
+            event = self._parser.peek_event()
+            at = _line(event)
+            key = self._node(level + 1)
+            value = self._node(level + 1)
+            if not isinstance(event, yaml.ScalarEvent) or not isinstance(key, Scalar):
+                self._report(at, "a key must be a plain word, not a list, a mapping or an alias")
+            elif key.text == "<<" and event.implicit[0]:
                 for name, entry in self._merge(value, at):
                     merged.setdefault(name, entry)  # of several merged mappings the first one counts, as YAML has it
-            elif key.value in own:
-                self._report(at, f"the key {shown(key.value)} stands here twice, first on line {own[key.value].line}")
+            elif key.text in own:
+                self._report(at, f"the key {shown(key.text)} stands here twice, first on line {own[key.text].line}")
             else:
-                own[key.value] = Entry(self.node(value), at)
+                own[key.text] = Entry(value, at)
+        self._parser.get_event()
         return Entries(own | {name: entry for name, entry in merged.items() if name not in own}, line)
 
-    def _merge(self, value: yaml.Node, line: int) -> list[tuple[str, Entry]]:
-        sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    def _merge(self, value: Node, line: int) -> list[tuple[str, Entry]]:
         pairs: list[tuple[str, Entry]] = []
-        for source in sources:
-            tree = self.node(source)
-            if isinstance(tree, Entries):
-                pairs.extend(tree.by_key.items())
+        for source in value.nodes if isinstance(value, Items) else (value,):
+            if isinstance(source, Entries):
+                pairs.extend(source.by_key.items())
             else:
                 self._report(line, "'<<' takes a mapping or a list of mappings")
         return pairs
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line
+    return line + 1

@@ -38,7 +38,7 @@ def webhook(node: Node, at: At) -> str | None:
 
 def address(node: Node, at: At) -> str | None:
     """A URL that a deployment may want to set from outside."""
-    return _resolved(text(node), at, web_address)
+    return _resolved(text(node), at, _api_address)
 
 
 def _resolved(written: str, at: At, check: Callable[[str], str]) -> str | None:
@@ -47,7 +47,7 @@ def _resolved(written: str, at: At, check: Callable[[str], str]) -> str | None:
     except Unresolved as missing:
         if at.reading.need_secrets:
             raise
-        at.notice(f"{missing.message}; its value was not checked")
+        at.notice(f"{missing.message}; it was not checked")
         return None
     at.reading.version.update(at.path.encode() + sha256(value.encode()).digest())
     return value
@@ -61,14 +61,19 @@ def _credential(value: str) -> str:
     return value
 
 
+def _api_address(value: str) -> str:
+    address = web_address(value)
+    if address.endswith("/v1"):
+        raise Bad("must not end with /v1, which every request carries itself")
+    return address
+
+
 def _web_address_with_token(value: str) -> str:
-    query = value.split("?", 1)
-    try:
-        web_address(query[0])
-    except Bad:
-        raise Bad("must be a URL such as https://hooks.example.com/gateway") from None
-    if not _HEADER_SAFE.fullmatch(value) or "#" in value:
-        raise Bad("must be a URL without spaces or fragment")
+    """Hooks carry their token in the path or the query, so only the scheme and the host can be looked at."""
+    host = re.match(r"https?://[^/?#@\\]+", value)
+    if host is None or not _HEADER_SAFE.fullmatch(value) or "#" in value:
+        raise Bad("must be a URL such as https://hooks.example.com/gateway, without user or fragment")
+    web_address(host[0])
     return value
 
 
@@ -83,7 +88,7 @@ def _env(variable: str, at: At) -> str:
     if not value.strip():
         state = "empty" if variable in at.reading.env else "not set"
         raise Unresolved(
-            f"the environment variable {shown_place(variable)} is {state}; set it, also in .env, and load again"
+            f"the environment variable {shown_place(variable)} is {state}; set it in the environment or in .env"
         )
     return value.strip()
 

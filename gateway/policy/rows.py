@@ -108,6 +108,10 @@ class Row:
         """Written, sound or not."""
         return key.name in self.lines
 
+    def gave_only(self, keys: Keys) -> bool:
+        """No unknown key was written."""
+        return self.lines.keys() <= keys.keys()
+
     def to(self, key: Key[Any]) -> At:
         """The place of a key, or of the mapping when the key is absent."""
         return self.at.below(key.name, self.lines.get(key.name, self.at.line))
@@ -116,7 +120,7 @@ class Row:
 def mapping(node: Node, keys: Keys, at: At) -> Row:
     """A mapping with these keys and no others."""
     if not isinstance(node, Entries):
-        raise Bad(f"must be a mapping with keys such as {', '.join(list(keys)[:3])}, {wrong(node)}")
+        raise Bad(f"must be a mapping with keys such as {', '.join(list(keys)[:3])}, {wrong(node)}", node.line)
     values: dict[str, Any] = {}
     for name, entry in node.by_key.items():
         key = keys.get(name)

@@ -5,7 +5,7 @@ new function and a line in its table.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.core.teams import Policy
 from gateway.policy.rows import Row
+from gateway.policy.scalars import is_id
 from gateway.policy.schema import Caller, File, Place, RealKey, TeamKey, Token
 from gateway.wording import hint
 
@@ -38,6 +39,11 @@ class Whole:
 
     def teams_of(self, workspace: str) -> list[str]:
         return [name for name, row in self.teams.items() if row[Caller.workspace] == workspace]
+
+
+def some_workspace(whole: Whole) -> None:
+    if whole.row.has(File.workspaces) and not whole.declared:
+        whole.row.to(File.workspaces).fault("there must be at least one workspace")
 
 
 def teams_name_workspaces(whole: Whole) -> None:
@@ -74,13 +80,14 @@ def names_are_unique(whole: Whole) -> None:
 
 def digests_are_unique(whole: Whole) -> None:
     """One credential means one caller; the admin API's tokens are no team keys either."""
+    credentials = [
+        (f"the key of team '{name}'", key[TeamKey.sha256], key.to(TeamKey.sha256))
+        for name, row in whole.teams.items()
+        for key in row[Caller.keys]
+    ]
+    credentials += [("an admin token", row[Token.sha256], row.to(Token.sha256)) for row in whole.row[File.admin_tokens]]
     first: dict[bytes, str] = {}
-    credentials: Iterator[tuple[str, Row]] = (
-        (f"the key of team '{name}'", key) for name, row in whole.teams.items() for key in row[Caller.keys]
-    )
-    for whose, row in [*credentials, *(("an admin token", row) for row in whole.row[File.admin_tokens])]:
-        at = row.to(TeamKey.sha256)
-        digest: bytes = row.values.get("sha256", b"")
+    for whose, digest, at in credentials:
         if digest and digest in first:
             at.fault(f"the same key is {first[digest]} already")
         elif digest:
@@ -105,12 +112,6 @@ def platforms_are_served(whole: Whole) -> None:
             row.to(Place.surface).fault(f"belongs to the platform 'bedrock', not to '{platform}'")
 
 
-def models_allow_something(whole: Whole) -> None:
-    for row in whole.teams.values():
-        if row.has(Caller.models) and not row[Caller.models]:
-            row.to(Caller.models).fault("an empty list allows no model at all; leave the key out to allow every model")
-
-
 def unowned_means_alone(whole: Whole) -> None:
     for name, row in whole.workspaces.items():
         sharers = whole.teams_of(name)
@@ -131,13 +132,13 @@ def stand_ins_are_priced(whole: Whole) -> None:
 
 
 RULES: tuple[Callable[[Whole], None], ...] = (
+    some_workspace,
     teams_name_workspaces,
     failover_names_workspaces,
     names_are_unique,
     digests_are_unique,
     env_token_is_reserved,
     platforms_are_served,
-    models_allow_something,
     unowned_means_alone,
     stand_ins_are_priced,
 )
@@ -161,8 +162,7 @@ def shared_workspace(whole: Whole) -> None:
         sharers = whole.teams_of(name)
         if len(sharers) > 1 and row[Place.isolation] == "owned":
             row.at.notice(
-                f"shared by the teams {_names(sharers)}; the gateway keeps their files, batches and sessions apart "
-                "(isolation: owned)"
+                f"shared by the teams {_names(sharers)}, who see their own files, batches and sessions only (owned)"
             )
 
 
@@ -211,11 +211,10 @@ def unpriced_models(whole: Whole) -> None:
         if model:
             row.to(Caller.unpriced_models).notice(f"may use models without a price; they are charged as '{model}'")
         elif whole.priced is not None:
-            literal = [name for name in row[Caller.models] if "*" not in name and "?" not in name]
-            for name in literal:
-                if name not in whole.priced:
+            for name in row[Caller.models]:
+                if is_id(name) and name not in whole.priced:
                     row.to(Caller.models).notice(
-                        f"allows the model '{name}', which has no price and is refused{hint(name, whole.priced)}"
+                        f"allows '{name}', which has no price and is refused{hint(name, whole.priced)}"
                     )
 
 

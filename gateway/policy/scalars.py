@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from gateway import quantities
+from gateway.core.limits import MOST_NANO
 from gateway.policy.faults import Bad
-from gateway.wording import hint, shown
+from gateway.wording import either, hint, is_credential, shown
 
 # Names become metric labels, parts of Redis keys and owners such as `key:TEAM/NAME`: no colon, slash, brace or space.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -22,8 +23,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 NANO = 10**9
-# A Lua number is a double, exact to 2**53: a sum of nano-dollars stays exact below nine million dollars.
-MOST_USD = 9_000_000
+MOST_USD = MOST_NANO // NANO
 
 W = TypeVar("W", bound=str)
 
@@ -37,14 +37,21 @@ def name(written: str) -> str:
         )
     if written == "other":
         raise Bad("can't be 'other': metrics use it for everything beyond their cap")
+    if is_credential(written):  # names stand in every log line
+        raise Bad("can't be a key or a token")
     return written
 
 
 def pattern(written: str) -> str:
     """A model id, or several by `*` and `?`."""
-    if not _PATTERN.fullmatch(written):
+    if not _PATTERN.fullmatch(written) or is_credential(written):
         raise Bad(f"must be a model id or a pattern such as 'claude-opus-*', not {shown(written)}")
     return written
+
+
+def is_id(written: str) -> bool:
+    """A pattern that names one model."""
+    return "*" not in written and "?" not in written
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -118,7 +125,7 @@ def nano_dollars(written: str) -> int:
     if not _NUMBER.fullmatch(written):
         raise Bad(f"must be a number of dollars, not {shown(written)}")
     nano = Decimal(written) * NANO
-    if not 0 < nano <= MOST_USD * NANO:
+    if not 0 < nano <= MOST_NANO:
         raise Bad(f"must be more than 0 and at most {MOST_USD:,} dollars, not {written}")
     if nano != nano.to_integral_value():
         raise Bad("must not be finer than a nano-dollar (nine decimals)")
@@ -136,7 +143,7 @@ def choice(*known: W) -> Callable[[str], W]:
 
     def read(written: str) -> W:
         if written not in words:
-            raise Bad(f"must be {' or '.join(words)}, not {shown(written)}{hint(written, words)}")
+            raise Bad(f"must be {either(words)}, not {shown(written)}{hint(written, words)}")
         return words[written]
 
     return read
@@ -191,6 +198,6 @@ def web_address(written: str) -> str:
         sound = sound and parts.username is None
     except ValueError:
         sound = False
-    if not sound or not written.isascii() or re.search(r"[\s?#\\\x00-\x20\x7f]", written):
+    if not sound or is_credential(written) or not written.isascii() or re.search(r"[\s?#\\\x00-\x20\x7f]", written):
         raise Bad("must be a URL such as https://api.anthropic.com, without user, query or fragment")
     return written.rstrip("/")

@@ -5,15 +5,16 @@ A new key is a new row here and a line in `build.py`. The table in the docs is h
 
 from typing import Literal
 
-from gateway.core.limits import Kind, Period
+from gateway.core.limits import MOST_UNITS, Kind, Period
 from gateway.policy.faults import Bad
-from gateway.policy.nodes import Entries, Node, Scalar
+from gateway.policy.nodes import Entries, Items, Node, Scalar
 from gateway.policy.references import address, secret, webhook
 from gateway.policy.rows import At, Key, Keys, Reader, Row, listed, mapping, named, scalar, table
 from gateway.policy.scalars import (
     choice,
     digest,
     flag,
+    is_id,
     moment,
     name,
     nano_dollars,
@@ -26,8 +27,6 @@ from gateway.policy.scalars import (
     whole_seconds,
 )
 
-# Levels are 1/60,000 of a unit (ledger protocol, section 1): up to here rate and capacity stay exact in a double.
-MOST_UNITS = 10**11
 MOST_BURST_SECONDS = 86_400
 MOST_WAIT_SECONDS = 600.0
 MOST_OBJECTS = 10**9
@@ -58,9 +57,16 @@ def unpriced(node: Node, at: At) -> str | None:
             return None
     elif isinstance(node, Entries) and list(node.by_key) == ["charge_as"]:
         model = scalar(pattern)(node.by_key["charge_as"].node, at)
-        if "*" not in model and "?" not in model:
+        if is_id(model):
             return model
     raise Bad("must be 'refuse' or '{charge_as: MODEL}' with one model of the price table")
+
+
+def models(node: Node, at: At) -> tuple[str, ...]:
+    """Patterns; none at all is refused because it reads like "no restriction" and would mean the opposite."""
+    if isinstance(node, Items) and not node.nodes:
+        raise Bad("an empty list allows no model at all; leave the key out to allow every model")
+    return listed(scalar(pattern))(node, at)
 
 
 class Limit:
@@ -161,7 +167,7 @@ class Caller:
     keys = Key("keys", rows(TEAM_KEY), NO_ROWS, "the keys it calls with")
     limits = Key("limits", rows(LIMIT), NO_ROWS, "limits of all its keys together")
     budgets = Key("budgets", rows(BUDGET), NO_ROWS, "budgets of all its keys together")
-    models = Key("models", listed(scalar(pattern)), EVERY_MODEL, "the models it may use: ids and patterns")
+    models = Key("models", models, EVERY_MODEL, "the models it may use: ids and patterns")
     on_disconnect: Key[Literal["cancel", "drain"]] = Key(
         "on_disconnect", scalar(choice("cancel", "drain")), "cancel", "when its client leaves: cancel or drain"
     )
