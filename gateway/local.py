@@ -59,7 +59,8 @@ class ModelLists:
             return cached[1]
         return [
             {"type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z"}
-            for id in sorted(x.policy.known_models)
+            for id, rows in sorted(x.policy.prices.rows.items())
+            if not rows[-1].retired
         ]
 
     async def _fetch(self, key: tuple[str, ...], x: Exchange, headers: Headers, lifecycles: list[str]) -> None:
@@ -113,7 +114,7 @@ class LocalAnswers:
         query = parse_qs(query_of(incoming.target)[1].lstrip("?"), keep_blank_values=True)
         lifecycles = [value for value in _LIFECYCLES if value in query.get("lifecycle[]", [])]
         models = await self._lists.models(x, incoming, lifecycles)
-        allowed = [model for model in models if x.team.may_use(model["id"])]
+        allowed = [model for model in models if x.policy.may_use(x.team, model["id"])]
         await answer_json(x, incoming, msgspec.json.encode(page_of(allowed, query)), ours)
 
 

@@ -82,10 +82,10 @@ class Proxy:
                 draft.body, draft.length = limited(incoming, route.limit), incoming.length
             elif incoming.has_body:
                 raise GatewayError("malformed", f"{route.path} takes no request body.", close=True)
-            asked = await in_turns(judge(x.team, route, body.data)) if body is not None else None
+            asked = await in_turns(judge(x.policy, x.team, route, body.data)) if body is not None else None
             if asked is not None:
                 x.model, x.stream = asked.model, asked.stream
-            judge_path(x.team, matched)
+            judge_path(x.policy, x.team, matched)
             x.claim = claim_for(x, asked)
             x.verdict = await self._ledger.reserve(x.claim)
             admitted(x.team, x.verdict)

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gateway import logs
 from gateway.app import App
 from gateway.core.http import Headers
 from gateway.policy import Loaded, PolicyFaults, Watch, default_policy, load
+from gateway.prices_file import default_table
 from gateway.settings import ENV_FILE, Settings, SettingsFaults, environment, read_settings
 
 _CLAUDE = "https://api.anthropic.com"
@@ -77,13 +79,17 @@ async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typi
 def _loaded(settings: Settings, team_key: str | None, upstream: str | None) -> Loaded:
     """The policy as its sources say it now: the file's, or the built-in one of a first start."""
     env = environment()
+    prices = default_table()
+    priced = [*prices.rows, *prices.aliases]
     if settings.config is not None:
-        return load(settings.config, env)
+        loaded = load(settings.config, env, priced=priced)
+        return replace(loaded, policy=replace(loaded.policy, prices=prices))
     assert team_key is not None
     digest = sha256(team_key.encode()).digest()
     base_url = upstream or env.get("ANTHROPIC_BASE_URL", _CLAUDE)
     secret = _SIMULATED_KEY if upstream else env.get("ANTHROPIC_API_KEY", "")
-    return Loaded(default_policy(base_url=base_url, secret=secret, key_digest=digest), (), {})
+    policy = default_policy(base_url=base_url, secret=secret, key_digest=digest, priced=priced)
+    return Loaded(replace(policy, prices=prices), (), {})
 
 
 def first_key(state_dir: Path) -> str:
@@ -131,7 +137,7 @@ The key is kept in {settings.state_dir / "team-key"}.
 async def simulator() -> AsyncIterator[str]:
     """The bundled simulator as a child process; yields its URL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway.simulator", "--port", "0",
+        sys.executable, "-m", "gateway.simulator", "--port", "0", "--with-parent",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

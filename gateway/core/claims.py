@@ -1,7 +1,5 @@
 """From a judged request to what it claims, and from its end to what it used. Pure: the ledger does the rest."""
 
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import assert_never
 
 from gateway.core.errors import GatewayError, whole_seconds
@@ -44,15 +42,9 @@ def claim_for(x: Exchange, asked: Asked | None) -> Claim:
         (bucket, 1)
         for buckets in (x.key.buckets, x.team.buckets, workspace.buckets)
         for bucket in buckets
-        if bucket.kind in kinds and any(matches(bucket.pattern, model) for model in models)
+        if bucket.kind in kinds and any(x.policy.covers(bucket.pattern, model) for model in models)
     )
     return Claim(x.hold, x.team.name, x.key.name, x.team.workspace, takes, model=x.model, kind=x.route.name)
-
-
-@lru_cache(maxsize=4096)
-def matches(pattern: str, model: str) -> bool:
-    """Whether a limit's pattern covers a model; a call without a model meets only `*`."""
-    return pattern == "*" or fnmatchcase(model, pattern)
 
 
 def admitted(team: Team, verdict: Verdict) -> None:

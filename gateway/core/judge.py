@@ -8,7 +8,7 @@ import msgspec
 from gateway.core.errors import GatewayError
 from gateway.core.json_fields import Fields, Malformed, Steps, batch_params, fields, fields_in_steps
 from gateway.core.routes import Matched, Route, Weigh
-from gateway.core.teams import Team
+from gateway.core.teams import Policy, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Asked:
     stream: bool
 
 
-def judge(team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
+def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
     """Judge a buffered body, giving way between steps; None for a route that names no model."""
     if not route.inference:
         return None
@@ -31,25 +31,26 @@ def judge(team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
             asked = asked_of((yield from fields_in_steps(body)))
     except Malformed as error:
         raise GatewayError("malformed", str(error)) from None
-    _allow(team, asked.models)
+    _allow(policy, team, asked.models)
     return asked
 
 
-def judge_path(team: Team, matched: Matched) -> None:
+def judge_path(policy: Policy, team: Team, matched: Matched) -> None:
     """404 for a model in the path that the team may not use: for this team it does not exist."""
     model = matched.ids.get("model")
-    if model is not None and not team.may_use(model):
+    if model is not None and not policy.may_use(team, model):
         raise GatewayError("not_found", f"model: {model}")
 
 
-def _asked_of_batch(params: Iterator[list[Fields]]) -> Steps[Asked]:
+def _asked_of_batch(params: Iterator[Fields | None]) -> Steps[Asked]:
     models: dict[str, None] = {}
     index = 0
-    for part in params:
-        for body in part:
-            models.update(dict.fromkeys(asked_of(body, f"requests.{index}.params.").models))
-            index += 1
-        yield
+    for body in params:
+        if body is None:
+            yield
+            continue
+        models.update(dict.fromkeys(asked_of(body, f"requests.{index}.params.").models))
+        index += 1
     if not models:
         raise GatewayError("malformed", "requests: A batch needs at least one request.")
     return Asked(next(iter(models)), tuple(models), stream=False)
@@ -68,9 +69,9 @@ def asked_of(body: Fields, where: str = "") -> Asked:
     return Asked(model, tuple(dict.fromkeys(models)), _given(body, "stream") and bytes(body["stream"]) == b"true")
 
 
-def _allow(team: Team, models: tuple[str, ...]) -> None:
+def _allow(policy: Policy, team: Team, models: tuple[str, ...]) -> None:
     for model in models:
-        if not team.may_use(model):
+        if not policy.may_use(team, model):
             raise GatewayError(
                 "not_allowed",
                 f"Team '{team.name}' may not use the model '{model[:100]}'. Allowed: {', '.join(team.models)}.",

@@ -11,6 +11,7 @@ from typing import Literal
 
 from gateway.core.errors import GatewayError
 from gateway.core.limits import Bucket, Budget
+from gateway.core.prices import PriceTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,6 @@ class Team:
     stored_objects: int | None = None
     stored_bytes: int | None = None
     session_hold_nano: int = 1_000_000_000  # held when a managed-agents session starts (ledger protocol, section 8)
-
-    def may_use(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +84,24 @@ class Policy:
     workspaces: Mapping[str, Workspace]
     teams: Mapping[str, Team]
     keys: Mapping[bytes, tuple[Team, GatewayKey]]  # by SHA-256 digest
+    prices: PriceTable = PriceTable({})
     admin_tokens: tuple[AdminToken, ...] = ()
     alert_webhook: str | None = field(default=None, repr=False)  # such URLs carry tokens
     known_models: frozenset[str] = frozenset()  # what may stand in a label: any other name is a client's invention
+
+    def canonical(self, model: str) -> str:
+        """The id that a model's prices and limits stand under, for any form of it; itself when it is not known."""
+        return self.prices.canonical(model) or model
+
+    def covers(self, pattern: str, model: str) -> bool:
+        """Whether a pattern of the policy means a model. `claude-haiku-4-5` means its dated id too, and the reverse."""
+        if pattern == "*":
+            return True
+        canonical = self.canonical(model)
+        return fnmatchcase(canonical, pattern) or self.canonical(pattern) == canonical
+
+    def may_use(self, team: Team, model: str) -> bool:
+        return any(self.covers(pattern, model) for pattern in team.models)
 
     def authenticate(self, x_api_key: str | None, bearer: str | None, now: float) -> tuple[Team, GatewayKey]:
         """The team behind a credential. Both headers may be sent when they carry the same key.

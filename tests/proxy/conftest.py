@@ -1,7 +1,6 @@
 """A gateway in this process: the production listener, the production client, real sockets on both sides."""
 
 import asyncio
-
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -15,12 +14,14 @@ from gateway.app import App
 from gateway.core.http import Headers
 from gateway.core.teams import GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy import assemble
+from gateway.prices_file import default_table
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
 from gateway.wire.client import HttpClient
 from tests.raw import RawAnswer, RawClient
 
 KEY = "gwk_test_of_team_search"
+PRICES = default_table()
 OTHER_KEY = "gwk_test_of_team_billing"
 REAL_KEY = "sk-ant-api03-real-key-of-the-workspace"
 ASK = b'{"model": "claude-opus-5", "max_tokens": 16, "messages": [{"role": "user", "content": "Hi"}]}'
@@ -66,7 +67,7 @@ def policy_for(base_url: str, **team: Any) -> Policy:
     search = Team("search", "main", keys=(GatewayKey("prod", sha256(KEY.encode()).digest()),))
     billing = Team("billing", "main", keys=(GatewayKey("prod", sha256(OTHER_KEY.encode()).digest()),))
     policy = assemble("test", {"main": workspace}, {"search": replace(search, **team), "billing": billing})
-    return replace(policy, known_models=frozenset({"claude-opus-5", "claude-haiku-4-5"}))
+    return replace(policy, prices=PRICES, known_models=frozenset(PRICES.rows))
 
 
 @pytest.fixture
