@@ -7,7 +7,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format lock clean run-environment dev-environment
+.PHONY: help run test check lint types format lock clean run-environment dev-environment clients
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -18,7 +18,7 @@ run: run-environment ## set up and start the gateway (on Claude with ANTHROPIC_A
 
 test: check ## set up and pass every check: format, lint, types, import contract, tests
 
-check: lint types ## what CI runs, the same as `make test`
+check: lint types clients ## what CI runs, the same as `make test`
 	@$(DEV) -m pytest --quiet -n $(JOBS) $(ARGS)
 
 lint: dev-environment ## formatting and lint, changing nothing
@@ -36,7 +36,7 @@ lock: dev-environment ## resolve pyproject.toml into the lock files (ARGS=--upgr
 	@$(DEV) scripts/lock.py $(ARGS)
 
 clean: ## remove environments, caches and build products (state in .state/ stays)
-	@rm -rf .venv .venv-dev dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	@rm -rf .venv .venv-dev .venv-clients dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	@find gateway scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 run-environment:
@@ -44,3 +44,6 @@ run-environment:
 
 dev-environment:
 	@sh scripts/venv.sh .venv-dev requirements-dev.lock
+
+clients: dev-environment
+	@sh tests/conformance/install.sh $(DEV) .venv-clients
