@@ -62,6 +62,10 @@ def read_prices(text: bytes | str, file: str = "prices.yaml") -> PriceTable:
 class _Reading(NodeReader):
     """One pass over a price file."""
 
+    def __init__(self, file: str) -> None:
+        super().__init__(file)
+        self._undated: set[yaml.Node] = set()  # rows whose days are faults: what follows from them is no second one
+
     def table(self, text: bytes | str) -> PriceTable:
         root = self.root(text)
         if root is None:
@@ -77,12 +81,16 @@ class _Reading(NodeReader):
                 found.setdefault(price.model, []).append((price, entry))
         for model, rows in found.items():
             rows.sort(key=lambda row: (row[0].since is not None, row[0].since or 0))
-            for (earlier, _), (later, entry) in pairwise(rows):
-                if earlier.until is None or later.since is None or earlier.until > later.since:
-                    self.fault(entry, f"{model} has two prices at one time; give the rows 'since' and 'until'")
-                elif earlier.until < later.since:
-                    self.fault(entry, f"{model} has no price from {_day(earlier.until)} to {_day(later.since)}")
+            if self._undated.isdisjoint(entry for _, entry in rows):
+                self._periods(model, rows)
         return {model: tuple(price for price, _ in rows) for model, rows in found.items()}
+
+    def _periods(self, model: str, rows: list[tuple[Price, yaml.Node]]) -> None:
+        for (earlier, _), (later, entry) in pairwise(rows):
+            if earlier.until is None or later.since is None or earlier.until > later.since:
+                self.fault(entry, f"{model} has two prices at one time; give the rows 'since' and 'until'")
+            elif earlier.until < later.since:
+                self.fault(entry, f"{model} has no price from {_day(earlier.until)} to {_day(later.since)}")
 
     def _row(self, node: yaml.Node) -> list[Price]:
         parts = self.mapping(node, "a price", required=("models", "rates"), optional=_ROW_OPTIONS)
@@ -94,6 +102,8 @@ class _Reading(NodeReader):
             elif model:
                 models[model] = None
         since, until = (self.day(parts.get(name), name) for name in ("since", "until"))
+        if (since is None and "since" in parts) or (until is None and "until" in parts):
+            self._undated.add(node)
         if since is not None and until is not None and since >= until:
             self.fault(node, "'until' is not after 'since'")
         if "fast" in parts and "tiers" in parts:

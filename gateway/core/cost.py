@@ -119,7 +119,7 @@ def explain(
             continue
         price = _price_of(run, usage, main, table.find(run.model, when) if run.model else None)
         if price is None:
-            price = stand_in or table.dearest(when)
+            price = stand_in or table.dearest(when) or main
             notes["unpriced_run"] = None
         rates = _rates_of(run, usage, price, notes)
         percents = _percents(price, batch=batched, us=usage.geo == "us", regional=regional)

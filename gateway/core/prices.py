@@ -93,10 +93,10 @@ class PriceTable:
             return None
         return next((row for row in self.rows[canonical] if row.holds_at(when)), None)
 
-    def dearest(self, when: float) -> Price:
-        """The row with the dearest output at that moment: what a run on an unknown model is charged as."""
+    def dearest(self, when: float) -> Price | None:
+        """The row of a model in service with the dearest output: what a run on an unknown model is charged as."""
         rows = [row for rows in self.rows.values() for row in rows if row.holds_at(when) and not row.retired]
-        return max(rows, key=lambda row: (row.rates.output, row.rates.input, row.model))
+        return max(rows, key=lambda row: (row.rates.output, row.rates.input, row.model), default=None)
 
 
 # Forms of an id on the clouds (fact sheet 6.4): a path or an ARN before it, a region's profile, the vendor, a version

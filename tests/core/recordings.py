@@ -219,8 +219,8 @@ RECORDINGS = {
         + end(output_tokens=89) + STOP,
         replace(BASE, model=FABLE, served_by="claude-opus-4-8"), json_bytes("I", "Hello"),
     ),
-    "a text that only speaks of a fallback": Recording(
-        start() + block(0, "text", text='"fallback" {"type":"fallback"}') + text(1, "Hello")
+    "a tool that is called fallback": Recording(
+        start() + block(0, "tool_use", name="fallback", input={}) + text(1, "Hello")
         + end(output_tokens=89) + STOP,
         BASE, json_bytes("Hello"),
     ),
@@ -294,6 +294,20 @@ RECORDINGS = {
             BASE, input=0, complete=False, estimated="bad_usage", lacks_input=True, oddities=("bad_input_tokens",),
         ),
         HELLO_BYTES,
+    ),
+    "a fallback that names no models": Recording(
+        start() + block(0, "fallback", **{"from": "claude-x", "to": None}) + text(1, "Hello")
+        + end(output_tokens=89) + STOP,
+        BASE, json_bytes("Hello"),
+    ),
+    "a message_start without a message": Recording(
+        event("message_start", message=None) + HELLO + end(output_tokens=89) + STOP,
+        Usage(output=89, stop_reason="end_turn", complete=False, estimated="no_usage", lacks_input=True),
+        HELLO_BYTES,
+    ),
+    "a message_delta without a delta": Recording(
+        start() + HELLO + event("message_delta", usage={"output_tokens": 89}) + STOP,
+        replace(BASE, stop_reason=None), HELLO_BYTES,
     ),
     "a start without usage": Recording(
         event("message_start", message={"model": OPUS}) + HELLO + end(output_tokens=89) + STOP,

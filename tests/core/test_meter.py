@@ -124,7 +124,7 @@ class TestStream:
         stream = recording.stream.replace(b"\n", line_end)
         stream = stream[: length % (len(stream) + 1)]
         meter = fed([stream])
-        before = dispatched(stream.decode(errors="ignore"))
+        before = dispatched(stream.decode(errors="replace"))
         tail = meter.tail_for_error()
         error = event("error", error={"type": "api_error"})
         if recording is not RECORDINGS["a delta nobody could decode"]:
@@ -245,6 +245,13 @@ class TestStream:
         for size in (65_536, 1_000_003):
             assert whole == facts(fed([stream[at : at + size] for at in range(0, len(stream), size)]))
 
+    def test_large_event_without_an_end(self) -> None:
+        """A stream that is cut inside megabytes of a delta, or of something unknown, is charged for the delta."""
+        delta = event("content_block_delta", index=1, delta={"type": "text_delta", "text": "x" * (MOST_EVENT * 2)})
+        cut = fed([start() + event("aside", text="x" * MOST_EVENT) + delta[:-5]])
+
+        assert ("cut", MOST_EVENT // 2) == (cut.finish(ended="cut").estimated, (cut.output_bytes + 5) // 4)
+
     def test_memory(self) -> None:
         """What is held of an event that never ends is bounded."""
         meter = fed([start() + b"event: content_block_delta\ndata: "])
@@ -352,6 +359,12 @@ class TestChat:
         """Any split meters the same as the whole."""
         assert facts(fed([stream], ChatMeter())) == facts(fed(parts(stream, cuts), ChatMeter()))
 
+    def test_large_event(self) -> None:
+        """A chunk too long to read is counted as text."""
+        usage = fed([TALK + chunk({"content": "x" * MOST_EVENT}) + DONE], ChatMeter()).finish(ended="ok")
+
+        assert ("no_usage", True) == (usage.estimated, usage.output > MOST_EVENT // 4)
+
     def test_first_event(self) -> None:
         """An error in the place of the first chunk is known as one."""
         seen = []
@@ -425,6 +438,13 @@ class TestJson:
         meter.feed(answer(10, usage={"input_tokens": 10, "output_tokens": 20}))
 
         assert Usage(input=10, output=20, model=OPUS, stop_reason="end_turn") == meter.finish(ended="cancelled")
+
+    def test_long_and_without_usage(self) -> None:
+        """A long answer that says no usage at its end says none."""
+        meter = JsonMeter()
+        meter.feed(b'{"usage":' + b"x" * MOST_BODY + b'"usage":{}]}')
+
+        assert unknown("no_usage", "unreadable_body") == meter.finish(ended="ok")
 
     def test_no_answer(self) -> None:
         """A proper end without a readable answer is odd."""

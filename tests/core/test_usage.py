@@ -219,6 +219,10 @@ MESSAGES = {
         message({"input_tokens": 106, "output_tokens": 40}, stop_reason="refusal"),
         Usage(input=106, output=40, model=OPUS, stop_reason="refusal"),
     ),
+    "refused with a content that is no list": (
+        message({"input_tokens": 106, "output_tokens": 40}, content="no", stop_reason="refusal"),
+        Usage(input=106, output=40, model=OPUS, stop_reason="refusal"),
+    ),
     "a credit that was redeemed": (
         message(said(fallback_credit={"status": {"type": "redeemed"}})),
         replace(EXACT, estimated="fallback_credit", oddities=("fallback_credit_redeemed",)),
@@ -288,6 +292,10 @@ BAD = {
     ),
     "one iteration without output": (
         message(said(iterations=[run("message", None, input=1, output=2), {"type": "message", "input_tokens": 1}])),
+        replace(EXACT, complete=False, estimated="bad_usage"), ("bad_iterations",),
+    ),
+    "one iteration with a split that is no object": (
+        message(said(iterations=[run("message", None, input=1, output=2) | {"cache_creation": 5}])),
         replace(EXACT, complete=False, estimated="bad_usage"), ("bad_iterations",),
     ),
     "one iteration that is null": (
@@ -527,3 +535,8 @@ def test_complete() -> None:
     )
 
     assert expected == from_complete(json.dumps(answer).encode())
+
+
+def test_complete_without_a_text() -> None:
+    """A completion that is no text leaves both sides to the caller."""
+    assert unknown("no_usage") == from_complete(b'{"completion":null}')
