@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from gateway.core.http import Headers, Origin
 
+_READ_AHEAD = 512 * 1024  # asyncio's streams read up to twice this before a script asks for it
+
 
 @dataclass
 class Received:
@@ -109,8 +111,12 @@ def until(event: asyncio.Event) -> Step:
 
 
 def stall() -> Step:
-    """Neither read nor write until the upstream is stopped."""
-    return until(asyncio.Event())
+    """Neither read nor write until `settled` is asked, or the upstream stops."""
+
+    async def step(wire: Wire) -> None:
+        await wire.upstream.resumed.wait()
+
+    return step
 
 
 def read_request() -> Step:
@@ -119,7 +125,7 @@ def read_request() -> Step:
     async def step(wire: Wire) -> None:
         received = Received()
         received.head = await wire.reader.readuntil(b"\r\n\r\n")
-        wire.upstream.requests.append(received)
+        wire.upstream.took(received)
         await _read_body(wire.reader, received)
 
     return step
@@ -129,7 +135,7 @@ def read_head() -> Step:
     """Read a request's head and leave its body in the socket."""
 
     async def step(wire: Wire) -> None:
-        wire.upstream.requests.append(Received(head=await wire.reader.readuntil(b"\r\n\r\n")))
+        wire.upstream.took(Received(head=await wire.reader.readuntil(b"\r\n\r\n")))
 
     return step
 
@@ -226,6 +232,8 @@ class Scripted:
         if options:
             raise TypeError(f"unknown options {sorted(options)}")
         self.requests, self.wires, self.faults = [], [], []
+        self.resumed = asyncio.Event()
+        self._news = asyncio.Event()
         self._playing: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -249,7 +257,7 @@ class Scripted:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.buffer)
         self.port = sock.getsockname()[1]
-        self._server = await asyncio.start_server(self._accept, sock=sock, ssl=self.tls, limit=64 * 1024 * 1024)
+        self._server = await asyncio.start_server(self._accept, sock=sock, ssl=self.tls, limit=_READ_AHEAD)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -263,8 +271,23 @@ class Scripted:
             with contextlib.suppress(OSError):
                 await wire.writer.wait_closed()
 
+    async def asked(self, count: int = 1) -> None:
+        """Until the heads of so many requests were read."""
+        async with asyncio.timeout(10):
+            while len(self.requests) < count:
+                self._news.clear()
+                await self._news.wait()
+
+    def took(self, received: Received) -> None:
+        self.requests.append(received)
+        self._news.set()
+
     async def settled(self) -> None:
-        """Until every script has come to its end and every client has gone; so a leaked socket hangs the test."""
+        """Until every script has come to its end and every client has gone, so a leaked socket hangs the test.
+
+        Stalled scripts go on: what they left unread hides the client's end from us.
+        """
+        self.resumed.set()
         while self._playing:
             await asyncio.wait(self._playing)
 

@@ -1,11 +1,25 @@
 """The few words in which the laws of this folder are written: what is asked, and how an answer or a failure reads."""
 
-from collections.abc import AsyncIterator, Awaitable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.http import Answer, Headers, Origin, Outgoing, Timeouts, UpstreamFailed
+from gateway.core.http import Answer, Client, Headers, Origin, Outgoing, Timeouts, UpstreamFailed
+from tests.wire.scripted import Scripted
+
+Make = Callable[..., Client]
+Start = Callable[..., Awaitable[Scripted]]
 
 SOON = Timeouts(connect=5.0, first_byte=5.0, idle=5.0)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The two ends of TLS that trust each other: for 127.0.0.1 and claude.test."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
 
 
 def get(origin: Origin, target: bytes = b"/v1/models") -> Outgoing:

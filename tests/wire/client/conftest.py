@@ -18,6 +18,7 @@ from gateway.core.http import Client
 from gateway.wire.client import HttpClient
 from gateway.wire.dial import tls_context
 from gateway.wire.pool import PoolLimits
+from tests.wire.client.asking import Tls
 from tests.wire.scripted import Scripted, Step
 
 LEAVE_WITHIN = 5.0
@@ -74,15 +75,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "claude.test").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = tls_context()
-    authority.configure_trust(context)
-    return context
+@pytest.fixture(scope="session")
+def tls(authority: trustme.CA) -> Tls:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "claude.test").configure_cert(server)
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    client = tls_context()
+    authority.configure_trust(client)
+    return Tls(server, client)

@@ -1,15 +1,10 @@
 """Heads of answers: what is kept, what is skipped, what is refused."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
-from gateway.core.http import Client, Outgoing
-from tests.wire.client.asking import SOON, failure, get, how, seen, whole
-from tests.wire.scripted import Scripted, answer, chunked, close, read_request, send, send_split, serve, stall
-
-Make = Callable[..., Client]
-Start = Callable[..., Awaitable[Scripted]]
+from gateway.core.http import Outgoing
+from tests.wire.client.asking import SOON, Make, Start, failure, get, how, seen, whole
+from tests.wire.scripted import answer, chunked, close, read_request, send, send_split, serve, stall
 
 
 async def test_headers_keep_their_bytes_order_case_and_duplicates(make_client: Make, scripted: Start) -> None:
