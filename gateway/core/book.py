@@ -39,6 +39,15 @@ class Reply(NamedTuple):
     levels: tuple[int, ...] = ()
     standings: tuple[tuple[int, int, int, int], ...] = ()  # spent, held, raise, 0 this period or 1 the next
 
+    @classmethod
+    def of(cls, numbers: list[int], plan: Plan) -> "Reply":
+        """From the flat list that the script answers: the plan says how many are levels."""
+        if len(numbers) < 4:
+            return cls(numbers[0], numbers[1])
+        ends = 4 + len(plan.takes())
+        standings = zip(*[iter(numbers[ends:])] * 4, strict=True)
+        return cls(*numbers[:4], tuple(numbers[4:ends]), tuple(standings))
+
 
 class Booked(NamedTuple):
     """The answer to a charge: what the owner's counts became, and by how much."""
@@ -48,6 +57,11 @@ class Booked(NamedTuple):
     applied: int = 0  # the highest number applied
     nano: int = 0  # what was booked; the difference, when the hold had been swept
     counts: tuple[tuple[int, int], ...] = ()  # spent and raise of each count, in the charge's order
+
+    @classmethod
+    def of(cls, numbers: list[int]) -> "Booked":
+        """From the flat list that the script answers."""
+        return cls(*numbers[:4], counts=tuple(zip(*[iter(numbers[4:])] * 2, strict=True)))
 
 
 class Spent(NamedTuple):

@@ -117,7 +117,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one budget stands: `ceiling_nano` includes a temporary raise, `resets` is the period's end (epoch seconds)."""
+    """Where one budget stands. `ceiling_nano` includes a temporary raise, `resets` is the period's end (epoch s)."""
 
     budget: Budget
     spent_nano: int

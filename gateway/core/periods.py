@@ -4,7 +4,7 @@ A period is named by its local date ("2026-11-20", "2026-11"), so that a changed
 its count. Times are store milliseconds since the epoch.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -64,13 +64,12 @@ def _zone(name: str) -> ZoneInfo:
 @lru_cache(1024)
 def _span(per: Period, zone: str, year: int, month: int, day: int) -> Span:
     # A local midnight that a clock change skips is read with the offset before the change: the very moment of it.
-    tz = _zone(zone)
-    first = datetime(year, month, day)
+    first = date(year, month, day)
     if per == "day":
         after = first + timedelta(days=1)
-        label, number = f"{year:04d}-{month:02d}-{day:02d}", first.toordinal()
+        label, number = first.isoformat(), first.toordinal()
     else:
-        after = datetime(year + month // 12, month % 12 + 1, 1)
+        after = date(year + month // 12, month % 12 + 1, 1)
         label, number = f"{year:04d}-{month:02d}", year * 12 + month
-    start, end = (int(edge.replace(tzinfo=tz).timestamp() * 1000) for edge in (first, after))
+    start, end = (int(datetime.combine(edge, time.min, _zone(zone)).timestamp() * 1000) for edge in (first, after))
     return Span(label, number, start, end)

@@ -178,13 +178,12 @@ def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> 
         hold,
         at,
         plan,
-        settlement.input,
-        settlement.output,
-        settlement.nano,
-        zero,
-        False,
-        settlement.estimated,
-        settlement.usage,
+        input=settlement.input,
+        output=settlement.output,
+        nano=settlement.nano,
+        zero=zero,
+        estimated=settlement.estimated,
+        usage=settlement.usage,
     )
 
 

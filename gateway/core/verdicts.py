@@ -34,9 +34,9 @@ def verdict_of(claim: Claim, plan: Plan, reply: Reply) -> Verdict:
     shadows = tuple(bucket for (bucket, _, _), _ in short if bucket.shadow)
     blamed: list[tuple[int, Refused]] = []
     rest = (levels, standings, shadows + warned)
-    for (bucket, index, take), level in short:
+    for (bucket, _, take), level in short:
         if not bucket.shadow:
-            blamed.append(_bucket_refusal(bucket, take, level, claim.least(index), rest))
+            blamed.append(_bucket_refusal(bucket, take, level, rest))
     helped = all(level >= claim.least(index) * UNIT for (bucket, index, _), level in short if not bucket.shadow)
     close = bool(blamed) and helped
     for (budget, spend), (spent, held, extra, _), standing in zip(spends, reply.standings, standings, strict=True):
@@ -111,7 +111,7 @@ def _over_but_warned(spends: list[tuple[Budget, Spend]], reply: Reply) -> list[B
 Rest = tuple[tuple[Level, ...], tuple[Standing, ...], tuple[Bucket | Budget, ...]]
 
 
-def _bucket_refusal(bucket: Bucket, take: Take, level: int, least: int, rest: Rest) -> tuple[int, Refused]:
+def _bucket_refusal(bucket: Bucket, take: Take, level: int, rest: Rest) -> tuple[int, Refused]:
     if take.amount > take.capacity:
         return 1 << 62, Refused(bucket, 0.0, *rest, never=True)
     wait = UNKNOWN_WAIT_MS if take.rate == 0 else wait_ms(level, take.amount, take.rate)

@@ -76,7 +76,7 @@ class Observer(Protocol):
         """One thing worth a log line: once per outage, never per request."""
         ...
 
-    def timed(self, operation: str, seconds: float, failed: bool) -> None:
+    def timed(self, operation: str, seconds: float, *, failed: bool) -> None:
         """One call to the store, for `gateway_store_seconds` and `gateway_store_errors_total`."""
         ...
 
@@ -87,7 +87,7 @@ class Silent:
     def event(self, name: str, facts: Mapping[str, object]) -> None:
         pass
 
-    def timed(self, operation: str, seconds: float, failed: bool) -> None:
+    def timed(self, operation: str, seconds: float, *, failed: bool) -> None:
         pass
 
 
@@ -107,7 +107,7 @@ class Ledger(Protocol):
         ...
 
     def settle(self, hold: str, settlement: Settlement) -> str:
-        """Book what was really used, once; never waits. A hold that was refused, settled or never asked for is left alone.
+        """Book what was really used, once; never waits. A hold that was refused, settled or never asked for is let be.
 
         Returns the settlement's place in the ledger, "WRITER/NUMBER" for the log line, or "" when nothing is booked.
         """

@@ -1,0 +1,46 @@
+"""The names of everything in Redis. One hash tag for all, so that one script sees key, team, workspace and budgets."""
+
+from gateway.core.plan import Plan
+
+
+class Keys:
+    """The keys of one installation."""
+
+    def __init__(self, namespace: str) -> None:
+        self._tag = f"{{{namespace}}}:"
+        self._owners: dict[str, bytes] = {}
+        self.store = self._key("store")  # epoch, layout, lost, beat, looked
+        self.leases = self._key("leases")  # writer -> when its lease lapses
+        self.suspects = self._key("suspects")  # writer -> when its lapsed lease was seen first
+
+    def _key(self, name: str) -> bytes:
+        return (self._tag + name).encode()
+
+    def owner(self, owner: str) -> bytes:
+        """Levels, spend and holds of one team, key, workspace or organization."""
+        key = self._owners.get(owner)
+        if key is None:
+            # Owners come from policy, so this grows with the policies seen and no further.
+            key = self._owners[owner] = self._key(f"of:{owner}")
+        return key
+
+    def owners(self, plan: Plan) -> list[bytes]:
+        return [self.owner(part.owner) for part in plan.parts]
+
+    def holds(self, writer: str, plan: Plan | None = None) -> bytes:
+        """The open holds of a process; those without a lease stand together, because any process may settle them."""
+        return self._key("holds:" + (writer if plan is None or plan.leased else "unleased"))
+
+    def swept(self, writer: str) -> bytes:
+        return self._key(f"swept:{writer}")
+
+    def mark(self, hold: str) -> bytes:
+        """Says that a hold was settled: before its reserve arrived, or for one that may be settled once only."""
+        return self._key(f"mark:{hold}")
+
+    def writer(self, writer: str) -> bytes:
+        """The highest number applied."""
+        return self._key(f"writer:{writer}")
+
+    def rows(self, period: str) -> bytes:
+        return self._key(f"rows:{period}")
