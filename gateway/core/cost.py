@@ -121,7 +121,7 @@ def explain(
         if price is None:
             price = stand_in or table.dearest(when) or main
             notes["unpriced_run"] = None
-        rates = _rates_of(run, usage, price, notes)
+        rates = _rates_of(run, usage, price, notes, asked=price is main)
         percents = _percents(price, batch=batched, us=usage.geo == "us", regional=regional)
         lines += _token_lines(run, price.model, rates, percents)
     lines += _extra_lines(table, usage, notes)
@@ -195,15 +195,17 @@ def _price_of(run: Iteration, usage: Usage, main: Price, own: Price | None) -> P
     return None
 
 
-def _rates_of(run: Iteration, usage: Usage, price: Price, notes: dict[str, None]) -> Rates:
+def _rates_of(run: Iteration, usage: Usage, price: Price, notes: dict[str, None], *, asked: bool) -> Rates:
     rates = price.for_prompt(run.prompt)
     if usage.speed != "fast" or run.kind == "advisor_message":  # the speed is the answer's, not its adviser's
         return rates
-    if price.fast is None:
-        # Every fast price so far is twice the standard one. Marked, for a new model may differ.
-        notes["fast_unlisted"] = None
-        return rates.times(2)
-    return price.fast
+    if price.fast is not None:
+        return price.fast
+    if not asked:
+        return rates  # a fallback model that has no fast mode did not run in it
+    # The asked model did, though the table knows no price for it. Every one so far is twice the standard one.
+    notes["fast_unlisted"] = None
+    return rates.times(2)
 
 
 def _percents(price: Price, *, batch: bool, us: bool, regional: bool) -> tuple[tuple[str, int], ...]:

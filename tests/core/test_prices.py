@@ -280,6 +280,13 @@ class TestRuns:
 
         assert 100 * 10_000 + 10 * 50_000 + 100 * 2000 + 10 * 10_000 == nano(usage, "claude-opus-5")
 
+    def test_a_fallback_model_without_fast_mode_is_not_fast(self) -> None:
+        """A model that has no fast mode cannot have answered in it, when another one was asked."""
+        usage = Usage(input=100, output=10, speed="fast", served_by="claude-sonnet-5")
+        found = cost(TABLE, usage, model="claude-opus-5", when=NOW)
+
+        assert found == Cost(300_000, 300_000 * PARTS, "claude-opus-5")
+
     def test_compaction(self) -> None:
         """The summary's own run is billed beside the answer's."""
         usage = Usage(

@@ -39,7 +39,7 @@ class EventReader:
             if self._lf and chunk[0] == 10:
                 position = 1
             else:
-                # One byte is sought a hundred times as fast as two: a tool's megabytes of one line cost next to nothing.
+                # One byte is sought a hundred times as fast as two; so a line of megabytes costs next to nothing.
                 position = chunk.find(b"\n\n") + 2 if b"\n" in chunk else 1
                 if position == 1:
                     self._keep(chunk)
