@@ -9,7 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_length
-from gateway.core.claims import admitted, claim_for, settlement_for
+from gateway.core.billing import bill, settlement_for
+from gateway.core.claims import admitted, claim_for, expect
 from gateway.core.errors import UPSTREAM_KINDS, GatewayError
 from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
@@ -19,8 +20,8 @@ from gateway.core.judge import judge, judge_path
 from gateway.core.meter import Meter
 from gateway.core.metering import meter_of
 from gateway.core.routes import Body, is_hello, match, query_of
+from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
-from gateway.core.usage import Ended as MeteredEnd
 from gateway.local import LocalAnswers
 from gateway.observe import Observer
 from gateway.platforms.platform import Draft
@@ -86,9 +87,10 @@ class Proxy:
             if asked is not None:
                 x.model, x.stream = asked.model, asked.stream
             judge_path(x.policy, x.team, matched)
-            x.claim = claim_for(x, asked)
+            x.expected = expect(asked, len(body.data) if body is not None else 0)
+            x.claim = claim_for(x, asked, time.time())
             x.verdict = await self._ledger.reserve(x.claim)
-            admitted(x.team, x.verdict)
+            admitted(x.team, x.verdict, time.time())
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return
@@ -154,14 +156,15 @@ class Proxy:
     def _close(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
         x.finished = time.monotonic()
         x.bytes_in, x.bytes_out = incoming.bytes_in, incoming.bytes_out
-        if meter is not None:
-            x.usage = meter.finish(ended=_METERED_END[x.ended])
+        bill(x, meter, time.time())
         if x.claim is not None:
             self._ledger.settle(x.hold, settlement_for(x))
         self._observer.finished(x)
 
     def _ours(self, x: Exchange) -> Headers:
         headers = [*self._marks, (b"x-gateway-request-id", x.id.encode())]
+        if x.verdict is not None:
+            headers += limit_headers(x.verdict.levels, time.time())
         if not x.upstream_request_id:
             headers.append((b"request-id", x.id.encode()))
         return headers
@@ -174,11 +177,6 @@ class Proxy:
 
 
 _OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
-
-# How the meter must read a body's end.
-_METERED_END: dict[str, MeteredEnd] = {
-    "ok": "ok", "refused": "ok", "upstream_failed": "cut", "cut": "cut", "client_gone": "cancelled",
-}  # fmt: skip
 
 
 async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:

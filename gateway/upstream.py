@@ -70,9 +70,12 @@ class Upstream:
             answer = await self._client.open(platform.prepare(draft, workspace, key), self._timeouts)
         except UpstreamFailed as error:
             attempt.outcome = f"{error.stage}_{error.fault}"
+            if error.stage == "head":
+                x.unanswered = "cut"
             raise failure(error) from None
         except BaseException:
             attempt.outcome = "abandoned"
+            x.unanswered = "cancelled"
             raise
         finally:
             attempt.seconds = time.monotonic() - began

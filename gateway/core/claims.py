@@ -1,17 +1,20 @@
-"""From a judged request to what it claims, and from its end to what it used. Pure: the ledger does the rest."""
+"""From a judged request to what it claims. Pure: the ledger holds it, `billing` says what became of it."""
 
 from typing import assert_never
 
+from gateway.core.cost import Ask, held
 from gateway.core.errors import GatewayError, whole_seconds
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import Exchange, Expected
 from gateway.core.judge import Asked
-from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Settlement, Verdict
+from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
+from gateway.core.prices import missing_price
 from gateway.core.routes import Weigh
+from gateway.core.standing import rfc3339
 from gateway.core.teams import Team
 
 # Which buckets a call draws on. Reads of models and the gateway's own answers are free.
 _KINDS: dict[Weigh, tuple[Kind, ...]] = {
-    Weigh.TOKENS: (Kind.REQUESTS, Kind.SLOTS),
+    Weigh.TOKENS: (Kind.REQUESTS, Kind.TOKENS, Kind.INPUT, Kind.OUTPUT, Kind.SLOTS),
     Weigh.COUNT: (Kind.COUNT_REQUESTS,),
     Weigh.BATCH: (Kind.OBJECT_REQUESTS,),
     Weigh.OBJECT: (Kind.OBJECT_REQUESTS,),
@@ -29,70 +32,153 @@ _UNITS: dict[Kind, str] = {
     Kind.OBJECT_REQUESTS: "object requests per minute",
 }
 
+_PERIODS = {"day": "daily", "month": "monthly"}
 
-def claim_for(x: Exchange, asked: Asked | None) -> Claim:
-    """Everything one request takes, of its key, its team and its workspace."""
+
+def expect(asked: Asked | None, size: int) -> Expected:
+    """What a request will probably use, by the size of its body: a rough guess until it is weighed by its parts."""
+    if asked is None:
+        return Expected()
+    return Expected(size // 3, size // 10, min(asked.max_tokens, 4096), asked.max_tokens)
+
+
+def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
+    """Everything one request takes, of its key, its team and its workspace. 403 for a model without a price."""
     assert x.team is not None
     assert x.key is not None
     assert x.route is not None
     kinds = _KINDS[x.route.weigh]
     models = asked.models if asked is not None else ("",)
     workspace = x.policy.workspaces[x.team.workspace]
-    takes = tuple(
-        (bucket, 1)
-        for buckets in (x.key.buckets, x.team.buckets, workspace.buckets)
-        for bucket in buckets
+    buckets = [
+        bucket
+        for owned in (x.key.buckets, x.team.buckets, workspace.buckets)
+        for bucket in owned
         if bucket.kind in kinds and any(x.policy.covers(bucket.pattern, model) for model in models)
+    ]
+    costs = x.route.weigh is Weigh.TOKENS or x.route.weigh is Weigh.BATCH
+    spends = _spends(x, asked, now) if costs and asked is not None else ()
+    return Claim(
+        x.hold,
+        x.team.name,
+        x.key.name,
+        x.team.workspace,
+        tuple((bucket, _amount(bucket, x.expected)) for bucket in buckets),
+        spends,
+        model=x.policy.canonical(x.model),
+        kind=x.route.name,
+        at_least=tuple(_least(bucket, x.expected) for bucket in buckets),
+        store_down=x.team.store_down,
+        nano=spends[0][1] if spends else None,
     )
-    return Claim(x.hold, x.team.name, x.key.name, x.team.workspace, takes, model=x.model, kind=x.route.name)
 
 
-def admitted(team: Team, verdict: Verdict) -> None:
+def _amount(bucket: Bucket, expected: Expected) -> int:
+    match bucket.kind:
+        case Kind.INPUT:
+            return expected.input
+        case Kind.OUTPUT:
+            return expected.output
+        case Kind.TOKENS:
+            return expected.input + expected.output
+        case _:
+            return 1
+
+
+def _least(bucket: Bucket, expected: Expected) -> int:
+    match bucket.kind:
+        case Kind.INPUT | Kind.TOKENS:
+            return expected.input_at_least
+        case Kind.OUTPUT:
+            return 0
+        case _:
+            return 1
+
+
+def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[Budget, int], ...]:
+    """What each budget holds; at least the price of every model is checked, so that nothing unpriced leaves."""
+    assert x.team is not None
+    assert x.key is not None
+    amounts: dict[str, int] = {}
+    for hold, output in (("expected", x.expected.output), ("maximum", x.expected.output_at_most)):
+        ask = Ask(
+            asked.models,
+            x.expected.input,
+            output,
+            web_searches=x.expected.web_searches if hold == "maximum" else 0,
+            fast=x.expected.fast,
+            us=x.expected.us,
+            batch=x.route is not None and x.route.weigh is Weigh.BATCH,
+        )
+        nano = held(x.policy.prices, ask, when=now, charge_as=x.team.charge_as)
+        if nano is None:
+            missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
+            raise GatewayError("not_allowed", missing_price(missing))
+        amounts[hold] = nano
+    return tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets))
+
+
+def admitted(team: Team, verdict: Verdict, now: float) -> None:
     """Nothing for a granted claim; the refusal, in words, for the other."""
     match verdict:
         case Granted():
             return
         case Refused():
-            raise refusal(team, verdict)
+            raise refusal(team, verdict, now)
         case _:
             assert_never(verdict)
 
 
-def refusal(team: Team, refused: Refused) -> GatewayError:
+def refusal(team: Team, refused: Refused, now: float) -> GatewayError:
     """What is said to a team whose claim was refused: which limit, how long, and nothing of other teams."""
-    seconds = whole_seconds(refused.retry_after_seconds)
     match refused.by:
         case Bucket() as bucket:
-            return _limit_refusal(team, bucket, refused, seconds)
-        case Budget():
-            return GatewayError("budget_exhausted", "spend limit reached", retry_after=seconds)
+            return _limit_refusal(team, bucket, refused)
+        case Budget() as budget:
+            return _budget_refusal(budget, refused, now)
         case Ref() as ref:
             return GatewayError("not_found", f"{ref.kind} {ref.id} was not found.")
         case _:
             assert_never(refused.by)
 
 
-def _limit_refusal(team: Team, bucket: Bucket, refused: Refused, seconds: int) -> GatewayError:
+def _limit_refusal(team: Team, bucket: Bucket, refused: Refused) -> GatewayError:
+    seconds = whole_seconds(refused.retry_after_seconds)
     models = "" if bucket.pattern == "*" else f" for {bucket.pattern}"
     limit = f"{bucket.per_minute:,} {_UNITS[bucket.kind]}{models}"
     whose = {"key": "This key", "team": f"Team '{team.name}'"}.get(bucket.owner.partition(":")[0])
     if refused.never:
-        return GatewayError("malformed", f"The request alone needs more than the limit of {limit} can ever hold.")
-    said = f"{whose} has used its {limit}." if whose else f"The teams of this workspace together have used its {limit}."
+        return GatewayError(
+            "malformed",
+            f"The request alone needs more than a full limit of {limit} holds ({bucket.capacity:,}). Send less.",
+        )
+    said = f"{whose} has used its {limit}." if whose else f"The teams of this workspace have used their {limit}."
     unit = "second" if seconds == 1 else "seconds"
     return GatewayError("rate_limited", f"{said} Retry in {seconds} {unit}.", retry_after=refused.retry_after_seconds)
 
 
-def settlement_for(x: Exchange) -> Settlement:
-    """What the ledger books when the request is over."""
-    if x.usage is None:
-        return Settlement(produced=False)
-    run = x.usage.total()
-    wrote = run.cache_write_5m + run.cache_write_1h
-    return Settlement(
-        input=run.input + wrote,
-        output=run.output,
-        nano=x.cost_nano,
-        produced=run.output > 0 or run.input > 0,
-        estimated=x.usage.estimated,
+def _budget_refusal(budget: Budget, refused: Refused, now: float) -> GatewayError:
+    """Claude Code knows these words and does not repeat the call (fact sheet 2.5)."""
+    if refused.unavailable:
+        return GatewayError(
+            "budget_exhausted", "spend limit unavailable: the gateway lost its record of what was spent. "
+            "The platform team must rebuild it.", retry_after=refused.retry_after_seconds,
+        )  # fmt: skip
+    standing = _standing(budget, refused.standings)
+    resets = standing.resets if standing is not None else now + refused.retry_after_seconds
+    if refused.held:
+        return GatewayError(
+            "rate_limited",
+            "The rest of the budget is held by requests under way. Retry when they have ended.",
+            retry_after=refused.retry_after_seconds,
+        )
+    when = rfc3339(resets).replace("T", " ").removesuffix(":00Z") + " UTC"
+    return GatewayError(
+        "budget_exhausted",
+        f"spend limit reached ({_PERIODS[budget.per]}; resets {when})",
+        retry_after=max(0.0, resets - now),
     )
+
+
+def _standing(budget: Budget, standings: tuple[Standing, ...]) -> Standing | None:
+    return next((standing for standing in standings if standing.budget == budget), None)

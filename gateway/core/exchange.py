@@ -11,7 +11,7 @@ from gateway.core.errors import GatewayError, RefusedBy
 from gateway.core.limits import Claim, Verdict
 from gateway.core.routes import Route
 from gateway.core.teams import GatewayKey, Policy, Team
-from gateway.core.usage import Usage
+from gateway.core.usage import Reason, Usage
 
 Ended = Literal["ok", "refused", "upstream_failed", "client_gone", "cut"]
 
@@ -25,6 +25,19 @@ class Attempt:
     outcome: str = "pending"  # an HTTP status, or a stage and a fault
     request_id: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a request is expected to use, before it is sent: the amounts that are held."""
+
+    input: int = 0
+    input_at_least: int = 0
+    output: int = 0
+    output_at_most: int = 0
+    web_searches: int = 0
+    fast: bool = False
+    us: bool = False
 
 
 @dataclass(slots=True)
@@ -44,13 +57,14 @@ class Exchange:
     stream: bool = False
     claim: Claim | None = None
     verdict: Verdict | None = None
-    estimated_input_tokens: int | None = None
+    expected: Expected = Expected()
     attempts: list[Attempt] = field(default_factory=list)
     upstream_request_id: str = ""
     cf_ray: str = ""  # kept when an edge error page had to be wrapped
     status: int = 0
     error: GatewayError | None = None
     refused_by: RefusedBy | None = None
+    unanswered: Reason | None = None  # it went out whole and no answer came: Claude may have charged for it
     usage: Usage | None = None
     oddities: tuple[str, ...] = ()
     cost_nano: int = 0

@@ -18,6 +18,7 @@ class Asked:
     model: str
     models: tuple[str, ...]  # every model that can bill
     stream: bool
+    max_tokens: int = 4096
 
 
 def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
@@ -66,7 +67,8 @@ def asked_of(body: Fields, where: str = "") -> Asked:
             "not_allowed", f"{where}billing_policy can't be set through the gateway: it would change who pays."
         )
     models = [model, *_fallbacks(body, where), *_advisors(body)]
-    return Asked(model, tuple(dict.fromkeys(models)), _given(body, "stream") and bytes(body["stream"]) == b"true")
+    stream = _given(body, "stream") and bytes(body["stream"]) == b"true"
+    return Asked(model, tuple(dict.fromkeys(models)), stream, _most_output(body))
 
 
 def _allow(policy: Policy, team: Team, models: tuple[str, ...]) -> None:
@@ -89,6 +91,17 @@ def _string(body: Fields, key: str, where: str) -> str | None:
         return msgspec.json.decode(body[key], type=str)
     except msgspec.MsgspecError:
         raise GatewayError("malformed", f"{where}{key}: Input should be a valid string") from None
+
+
+def _most_output(body: Fields) -> int:
+    """`max_tokens`, by whichever name it goes; what is no number is Claude's to refuse."""
+    for key in ("max_tokens", "max_completion_tokens", "max_tokens_to_sample"):
+        if _given(body, key):
+            try:
+                return max(0, int(msgspec.json.decode(body[key], type=float)))
+            except (msgspec.MsgspecError, OverflowError):
+                return 4096
+    return 4096
 
 
 def _fallbacks(body: Fields, where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a team stands, told in the words of Claude's own rate-limit headers and as JSON. Never the workspace's numbers."""
+"""Where a team stands, in the words of Claude's own rate-limit headers and as JSON; never the workspace's numbers."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime

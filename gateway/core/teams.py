@@ -76,6 +76,9 @@ class AdminToken:
     role: Literal["read", "write"]
 
 
+NO_PRICES = PriceTable({})
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The snapshot: everything a request is judged by."""
@@ -84,7 +87,7 @@ class Policy:
     workspaces: Mapping[str, Workspace]
     teams: Mapping[str, Team]
     keys: Mapping[bytes, tuple[Team, GatewayKey]]  # by SHA-256 digest
-    prices: PriceTable = PriceTable({})
+    prices: PriceTable = NO_PRICES
     admin_tokens: tuple[AdminToken, ...] = ()
     alert_webhook: str | None = field(default=None, repr=False)  # such URLs carry tokens
     known_models: frozenset[str] = frozenset()  # what may stand in a label: any other name is a client's invention
