@@ -61,7 +61,7 @@ class App:
             policy=lambda: self.policy,
             ledger=ledger,
             upstream=upstream,
-            local=LocalAnswers(ModelLists(upstream)),
+            local=LocalAnswers(ModelLists(upstream), ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
             public_url=settings.public_url,

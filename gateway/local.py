@@ -5,8 +5,10 @@ fresh, else fetched within the deadline, else stale, else the models the gateway
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -17,8 +19,10 @@ from gateway.core.exchange import Exchange
 from gateway.core.headers import lookup, upstream_headers
 from gateway.core.http import Headers, UpstreamFailed
 from gateway.core.routes import Matched, query_of
+from gateway.core.standing import budget_rows, limit_rows
 from gateway.platforms.platform import Draft
 from gateway.relay import answer_json
+from gateway.store.ledger import Grain, Ledger
 from gateway.upstream import Upstream
 from gateway.wire.server import Incoming
 
@@ -105,9 +109,56 @@ async def _chunks(answer: Any) -> Any:
 class LocalAnswers:
     """The routes that are answered here, by name."""
 
-    def __init__(self, lists: ModelLists) -> None:
+    def __init__(self, lists: ModelLists, ledger: Ledger) -> None:
         self._lists = lists
-        self.answers: dict[str, LocalAnswer] = {"models.list": self._models}
+        self._ledger = ledger
+        self.answers: dict[str, LocalAnswer] = {
+            "models.list": self._models,
+            "gateway.limits": self._limits,
+            "gateway.usage": self._usage,
+        }
+
+    async def _limits(self, x: Exchange, incoming: Incoming, matched: Matched, ours: Headers) -> None:
+        """Every limit and budget of the caller's key and team: what is left, when it is full, who holds the slots."""
+        assert x.team is not None
+        assert x.key is not None
+        seen = await self._ledger.peek([*x.key.buckets, *x.team.buckets], [*x.key.budgets, *x.team.budgets])
+        now = time.time()
+        holders = await self._ledger.holders(x.team.name)
+        answer = {
+            "team": x.team.name,
+            "key": x.key.name,
+            "limits": limit_rows(seen.levels, now),
+            "budgets": budget_rows(seen.standings),
+            "under_way": [
+                {"key": one.key, "model": one.model, "kind": one.kind, "seconds": round(max(0.0, now - one.since), 3)}
+                for one in holders
+            ],
+        }
+        await answer_json(x, incoming, msgspec.json.encode(answer), ours)
+
+    async def _usage(self, x: Exchange, incoming: Incoming, matched: Matched, ours: Headers) -> None:
+        """What the caller's team spent, by key and model: this month, or `?from=2026-11-01&to=2026-11-20` by day."""
+        assert x.team is not None
+        first, last, grain = usage_range(parse_qs(query_of(incoming.target)[1].lstrip("?")), time.time())
+        rows = await self._ledger.rows(grain, first, last, x.team.name)
+        answer = {
+            "team": x.team.name,
+            "from": first,
+            "to": last,
+            "rows": [
+                {
+                    "period": row.period,
+                    "key": row.key,
+                    "model": row.model,
+                    "route": row.kind,
+                    **usage_amounts(row.amounts),
+                }
+                for row in rows
+            ],
+            "usd": sum(row.amounts.get("nano", 0) for row in rows) / 1e9,
+        }
+        await answer_json(x, incoming, msgspec.json.encode(answer), ours)
 
     async def _models(self, x: Exchange, incoming: Incoming, matched: Matched, ours: Headers) -> None:
         assert x.team is not None
@@ -116,6 +167,26 @@ class LocalAnswers:
         models = await self._lists.models(x, incoming, lifecycles)
         allowed = [model for model in models if x.policy.may_use(x.team, model["id"])]
         await answer_json(x, incoming, msgspec.json.encode(page_of(allowed, query)), ours)
+
+
+def usage_range(query: dict[str, list[str]], now: float) -> tuple[str, str, Grain]:
+    """The days or months that are asked for; without any, the current UTC month."""
+    today = datetime.fromtimestamp(now, UTC)
+    first = query.get("from", [today.strftime("%Y-%m")])[-1]
+    last = query.get("to", [first])[-1]
+    if re.fullmatch(r"\d{4}-\d{2}", first) and re.fullmatch(r"\d{4}-\d{2}", last):
+        return first, last, "month"
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", first) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", last):
+        return first, last, "day"
+    raise GatewayError("malformed", "from, to: Send two days (2026-11-20) or two months (2026-11).")
+
+
+def usage_amounts(amounts: Mapping[str, int]) -> dict[str, Any]:
+    """A row's amounts, money in dollars."""
+    shown: dict[str, Any] = {name: count for name, count in sorted(amounts.items()) if not name.endswith("nano")}
+    shown["usd"] = amounts.get("nano", 0) / 1e9
+    shown["estimated_usd"] = amounts.get("estimated_nano", 0) / 1e9
+    return shown
 
 
 def page_of(models: list[Model], query: dict[str, list[str]]) -> dict[str, Any]:

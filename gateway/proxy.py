@@ -19,7 +19,7 @@ from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
 from gateway.core.meter import Meter
 from gateway.core.metering import meter_of
-from gateway.core.routes import Body, is_hello, match, query_of
+from gateway.core.routes import Body, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
 from gateway.local import LocalAnswers
@@ -88,9 +88,10 @@ class Proxy:
                 x.model, x.stream = asked.model, asked.stream
             judge_path(x.policy, x.team, matched)
             x.expected = expect(asked, len(body.data) if body is not None else 0)
-            x.claim = claim_for(x, asked, time.time())
-            x.verdict = await self._ledger.reserve(x.claim)
-            admitted(x.team, x.verdict, time.time())
+            if route.weigh is not Weigh.FREE:
+                x.claim = claim_for(x, asked, time.time())
+                x.verdict = await self._ledger.reserve(x.claim)
+                admitted(x.team, x.verdict, time.time())
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return

@@ -19,7 +19,7 @@ _KINDS: dict[Weigh, tuple[Kind, ...]] = {
     Weigh.BATCH: (Kind.OBJECT_REQUESTS,),
     Weigh.OBJECT: (Kind.OBJECT_REQUESTS,),
     Weigh.SESSION: (Kind.OBJECT_REQUESTS,),
-    Weigh.FREE: (),
+    Weigh.FREE: (),  # never claimed
 }
 
 _UNITS: dict[Kind, str] = {
