@@ -44,9 +44,10 @@ class Reply(NamedTuple):
         """From the flat list that the script answers: the plan says how many are levels."""
         if len(numbers) < 4:
             return cls(numbers[0], numbers[1])
-        ends = 4 + len(plan.takes())
-        standings = zip(*[iter(numbers[ends:])] * 4, strict=True)
-        return cls(*numbers[:4], tuple(numbers[4:ends]), tuple(standings))
+        said, now, passed, lost, *rest = numbers
+        ends = len(plan.takes())
+        standings = zip(*[iter(rest[ends:])] * 4, strict=True)
+        return cls(said, now, passed, lost, tuple(rest[:ends]), tuple(standings))
 
 
 class Booked(NamedTuple):
@@ -61,7 +62,8 @@ class Booked(NamedTuple):
     @classmethod
     def of(cls, numbers: list[int]) -> "Booked":
         """From the flat list that the script answers."""
-        return cls(*numbers[:4], counts=tuple(zip(*[iter(numbers[4:])] * 2, strict=True)))
+        said, now, applied, nano = [*numbers[:4], 0, 0][:4]
+        return cls(said, now, applied, nano, tuple(zip(*[iter(numbers[4:])] * 2, strict=True)))
 
 
 class Spent(NamedTuple):

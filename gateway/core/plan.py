@@ -78,7 +78,15 @@ class Plan(msgspec.Struct, array_like=True):
         return [spend for part in self.parts for spend in part.spends]
 
 
-class Entry(msgspec.Struct, omit_defaults=True):
+class Opened(msgspec.Struct, tag_field="is", tag="held"):
+    """A hold that only this process knows of, written down before its call leaves."""
+
+    hold: str
+    at: int  # store milliseconds
+    plan: Plan
+
+
+class Entry(msgspec.Struct, tag_field="is", tag="settled", omit_defaults=True):
     """One settlement as it stands in the journal, numbered by its writer from 1 without a gap."""
 
     n: int
@@ -190,6 +198,11 @@ def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> 
 def held_entry(n: int, hold: str, at: int, plan: Plan, reason: str) -> Entry:
     """The entry of a call whose true usage will not be known: what was held is charged."""
     return Entry(n, hold, at, plan, nano=plan.nano, as_held=True, estimated=reason)
+
+
+def blank_entry(n: int) -> Entry:
+    """The entry in place of one that can't be read any more, so that the numbers after it can be applied."""
+    return Entry(n, "", 0, Plan([], "", "", "", "", 0, leased=True), zero=True)
 
 
 def charge_of(entry: Entry, now: int) -> Charge:

@@ -5,11 +5,25 @@ help follow from them here, once, in exact integers.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from gateway.core.book import Reply, Said
+from gateway.core.book import Booked, Reply, Said
 from gateway.core.buckets import wait_ms, whole_units
-from gateway.core.limits import THRESHOLDS, UNIT, Bucket, Budget, Claim, Granted, Level, Ref, Refused, Standing, Verdict
-from gateway.core.plan import Plan, Spend, Take
+from gateway.core.limits import (
+    THRESHOLDS,
+    UNIT,
+    Bucket,
+    Budget,
+    Claim,
+    Granted,
+    Level,
+    Period,
+    Ref,
+    Refused,
+    Standing,
+    Verdict,
+)
+from gateway.core.plan import Charge, Plan, Spend, Take
 
 # When a slot, or money that calls under way hold, comes back is not known. A second is worth another try.
 UNKNOWN_WAIT_MS = 1_000
@@ -50,6 +64,26 @@ def verdict_of(claim: Claim, plan: Plan, reply: Reply) -> Verdict:
     if close and not worst.never:
         return Refused(worst.by, worst.retry_after_seconds, *rest, close=True)
     return worst
+
+
+class Crossing(NamedTuple):
+    """A budget went over one of its thresholds."""
+
+    owner: str
+    per: Period
+    percent: int
+    spent_nano: int
+    ceiling_nano: int
+
+
+def crossings_of(it: Charge, booked: Booked) -> list[Crossing]:
+    """Every threshold that a booking went over."""
+    return [
+        Crossing(it.parts[count.part - 1].owner, count.per, percent, spent, count.ceiling + extra)
+        for count, (spent, extra) in zip(it.counts, booked.counts, strict=False)
+        if count.ceiling
+        for percent in crossed(spent - booked.nano, spent, count.ceiling + extra)
+    ]
 
 
 def crossed(before: int, after: int, ceiling: int) -> list[int]:

@@ -113,6 +113,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def note(self, hold: str) -> None:
+        """Write down that an open claim goes on without the store's word, so that a crash leaves an estimated row.
+
+        Raises StoreDown when that can't be written down either, and memory has taken what it may.
+        """
+        ...
+
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek: ...
 
     async def holders(self, team: str) -> list[Holder]: ...
