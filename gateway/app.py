@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -26,6 +26,7 @@ from gateway.proxy import Proxy
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
 from gateway.store.ledger import Ledger
+from gateway.store.ledger import Observer as LedgerObserver
 from gateway.upstream import Upstream
 from gateway.wire.client import HttpClient
 from gateway.wire.proxies import proxies
@@ -39,7 +40,7 @@ class App:
         self,
         settings: Settings,
         policy: Policy,
-        ledger: Ledger,
+        ledger: Callable[[LedgerObserver], Ledger],
         log: structlog.typing.FilteringBoundLogger,
         *,
         client: HttpClient,
@@ -49,19 +50,19 @@ class App:
         self._log = log
         self.policy = policy
         self.registry = CollectorRegistry()
-        self._ledger = ledger
+        self.observer = Observer(self.registry, log)
+        self._ledger = ledger(self.observer)
         self._client = client
         upstream = Upstream(
             client,
             {platform.name: platform for platform in (ClaudePlatform(),)},
             Timeouts(settings.connect_seconds, settings.first_byte_seconds, settings.idle_seconds),
         )
-        self.observer = Observer(self.registry, log)
         self._proxy = Proxy(
             policy=lambda: self.policy,
-            ledger=ledger,
+            ledger=self._ledger,
             upstream=upstream,
-            local=LocalAnswers(ModelLists(upstream), ledger),
+            local=LocalAnswers(ModelLists(upstream), self._ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
             public_url=settings.public_url,
@@ -91,7 +92,7 @@ class App:
     ) -> "App":
         """The process as its settings describe it."""
         client = HttpClient(proxies=proxies(env))
-        return cls(settings, policy, Embedded(), log, client=client, marks=marks)
+        return cls(settings, policy, lambda observer: ledger_of(settings, observer), log, client=client, marks=marks)
 
     async def start(self) -> None:
         await self._ledger.start()
@@ -146,6 +147,21 @@ class App:
         self._log.info("draining", running=self.server.running)
         await self.stop(hurry)
         watching.cancel()
+
+
+def ledger_of(settings: Settings, observer: LedgerObserver) -> Ledger:
+    """The shared store when there is one, else the embedded one of this process."""
+    if settings.redis_url is None:
+        return Embedded(settings.state_dir, observer=observer)
+    from gateway.store.redis import RedisLedger  # the driver costs a start without it 60 ms
+
+    return RedisLedger(
+        settings.redis_url.get_secret_value(),
+        settings.state_dir,
+        namespace=settings.redis_namespace,
+        timeout_ms=settings.store_timeout_ms,
+        observer=observer,
+    )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -5,6 +5,7 @@ first use and kept, because `.labels()` costs more than the increment.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -50,6 +51,12 @@ class Observer:
             buckets=_OVERHEAD, registry=registry,
         )  # fmt: skip
         self._in_flight = Gauge("gateway_in_flight_requests", "Requests under way.", ("team",), registry=registry)
+        self._store_seconds = Histogram(
+            "gateway_store_seconds", "Calls to the store.", ("operation",), buckets=_OVERHEAD, registry=registry
+        )
+        self._store_errors = Counter(
+            "gateway_store_errors_total", "Calls to the store that failed.", ("operation",), registry=registry
+        )
         self._reloads = Counter(
             "gateway_config_reloads_total", "Attempts to load the policy again.", ("result",), registry=registry
         )
@@ -100,6 +107,16 @@ class Observer:
         self._child(self._reloads, "ok" if ok else "faulty").inc()
         if ok:
             self._loaded_at.set_to_current_time()
+
+    def event(self, name: str, facts: Mapping[str, object]) -> None:
+        """What the ledger has to say: once per outage, never per request."""
+        self._log.warning(name, **facts)
+
+    def timed(self, operation: str, seconds: float, failed: bool) -> None:
+        """One call to the store."""
+        self._child(self._store_seconds, operation).observe(seconds)
+        if failed:
+            self._child(self._store_errors, operation).inc()
 
     def faulted(self, fault: BaseException | None, request_id: str | None = None) -> None:
         """A bug of ours, by the place it came from: never by its text, which may quote what a client sent."""

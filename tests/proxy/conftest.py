@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import structlog
 
-from gateway.app import App
+from gateway.app import App, ledger_of
 from gateway.core.http import Headers
 from gateway.core.teams import GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy import assemble
 from gateway.prices_file import default_table
 from gateway.settings import Settings
-from gateway.store.embedded import Embedded
 from gateway.wire.client import HttpClient
 from tests.raw import RawAnswer, RawClient
 
@@ -71,15 +71,19 @@ def policy_for(base_url: str, **team: Any) -> Policy:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """`await start(upstream.url, policy changes of team search…, settings=…)`."""
     started: list[Running] = []
 
     async def begin(upstream: str, *, settings: dict[str, Any] | None = None, **team: Any) -> Running:
-        chosen = Settings(_env_file=None, port=0, ops_port=0, **(settings or {}))
+        chosen = Settings(
+            _env_file=None, port=0, ops_port=0, state_dir=tmp_path / str(len(started)), **(settings or {})
+        )
         running = Running(None)  # type: ignore[arg-type]  # filled in below: the log needs it first
         log = structlog.wrap_logger(_Lines(running.lines), processors=[_keep])
-        running.app = App(chosen, policy_for(upstream, **team), Embedded(), log, client=HttpClient())
+        running.app = App(
+            chosen, policy_for(upstream, **team), lambda observer: ledger_of(chosen, observer), log, client=HttpClient()
+        )
         await running.app.start()
         started.append(running)
         return running
