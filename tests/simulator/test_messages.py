@@ -226,7 +226,7 @@ async def test_citations_stream_as_deltas(http: aiohttp.ClientSession) -> None:
 
 async def test_a_schema_is_obeyed(claude: anthropic.AsyncAnthropic) -> None:
     """Structured output is JSON that fits the schema."""
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema: Any = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     message = await claude.messages.create(
         model=MODEL,
         max_tokens=100,
@@ -296,7 +296,9 @@ async def test_a_signature_may_be_huge(http: aiohttp.ClientSession) -> None:
     """A single event can be larger than any buffer a reader might have."""
     seen = await stream(http, body(thinking={"type": "adaptive"}), x_simulator_answer="signature=300000")
 
-    sizes = [len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"]
+    sizes = [
+        len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"
+    ]
     assert [300_000] == sizes
 
 
