@@ -177,6 +177,15 @@ async def test_gzip_wraps_answers_streams_and_errors(http: aiohttp.ClientSession
     assert "message_stop" == events(gzip.decompress(packed))[-1][0]
 
 
+async def test_compression_on_request(start: Start) -> None:
+    """With `compress` whoever accepts gzip gets it, and nobody else."""
+    simulator = await start(compress=True)
+    async with aiohttp.ClientSession(simulator.url, headers=KEY, auto_decompress=False) as http:
+        for accepted, coding in (("gzip, br", "gzip"), ("identity", None)):
+            async with http.get("/v1/models", headers={"accept-encoding": accepted}) as answer:
+                assert coding == answer.headers.get("content-encoding")
+
+
 async def test_early_hints_come_before_the_answer(simulator: Running) -> None:
     """A 1xx head precedes the real one on the wire."""
     host, port = simulator.url.removeprefix("http://").split(":")

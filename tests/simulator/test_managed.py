@@ -10,7 +10,7 @@ from gateway.simulator.kinds import KINDS
 from gateway.simulator.objects import Kind
 from gateway.simulator.table import api_table
 from tests.simulator.asking import bill, get, post, until
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import KEY, Start
 
 BETA = {"anthropic_beta": "managed-agents-2026-04-01"}
 
@@ -273,6 +273,23 @@ async def test_a_deployment_runs_sessions(claude: anthropic.AsyncAnthropic, http
     assert ("active", "paused") == (made["status"], paused["status"])
     assert [run["id"]] == [one["id"] for one in runs["data"]]
     assert (ran.deployment_id, True) == (made["id"], (ran.usage.output_tokens or 0) > 0)
+
+
+async def test_a_scheduled_deployment_runs_by_itself(start: Start) -> None:
+    """With a schedule runs appear without a call, until the deployment is archived."""
+    simulator = await start(schedule_seconds=0.02)
+    async with (
+        anthropic.AsyncAnthropic(base_url=simulator.url, api_key="ws-search-0001") as claude,
+        aiohttp.ClientSession(simulator.url, headers=KEY) as http,
+    ):
+        agent, environment = await agent_and_environment(claude)
+        asked: Any = {"name": "daily", "agent": agent, "environment_id": environment, "schedule": {"cron": "0 9 * * *"}}
+        _, made = await post(http, "/v1/deployments", asked, **BETA)
+        _, runs = await until(lambda: get(http, "/v1/deployment_runs", **BETA), lambda seen: len(seen[1]["data"]) > 1)
+        await post(http, f"/v1/deployments/{made['id']}/archive", {}, **BETA)
+        await until(lambda: bill(http), lambda seen: seen["open"] == 1)  # this very request
+
+    assert {"schedule"} == {run["trigger_context"]["type"] for run in runs["data"]}
 
 
 async def test_self_hosted_work_is_queued(claude: anthropic.AsyncAnthropic, http: aiohttp.ClientSession) -> None:
