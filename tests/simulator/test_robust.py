@@ -12,7 +12,9 @@ from tests.simulator.asking import HELLO, MODEL
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=5)
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2), max_leaves=4
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
 )
 TOOLS: Any = [
     {"name": "f", "description": "F.", "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
@@ -20,7 +22,11 @@ TOOLS: Any = [
     {"type": "code_execution_20250825", "name": "code_execution"},
 ]
 BLOCKS: Any = [
-    {"type": "text", "text": "Hello [[simulate search file citations]]", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    {
+        "type": "text",
+        "text": "Hello [[simulate search file citations]]",
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+    },
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}},
     {"type": "document", "source": {"type": "text", "data": "x"}, "title": "T", "citations": {"enabled": True}},
     {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "x"}]}},
@@ -68,9 +74,19 @@ CHAT: Any = {
 }
 BATCH: Any = {"requests": [{"custom_id": "a", "params": {"model": MODEL, "max_tokens": 5, "messages": HELLO}}]}
 AGENT: Any = {"name": "a", "model": {"id": "claude-sonnet-5"}, "tools": [], "metadata": {}}
-SESSION: Any = {"agent": {"id": "agent_none"}, "environment_id": "env_none", "resources": [{"type": "file", "file_id": "f"}]}
+SESSION: Any = {
+    "agent": {"id": "agent_none"},
+    "environment_id": "env_none",
+    "resources": [{"type": "file", "file_id": "f"}],
+}
 COMPLETE: Any = {"model": MODEL, "prompt": "Hi", "max_tokens_to_sample": 5, "stop_sequences": ["x"], "stream": True}
-OAUTH: Any = {"grant_type": "x", "assertion": "a.b.c", "federation_rule_id": "fdrl_1", "organization_id": "o", "workspace_id": "w"}
+OAUTH: Any = {
+    "grant_type": "x",
+    "assertion": "a.b.c",
+    "federation_rule_id": "fdrl_1",
+    "organization_id": "o",
+    "workspace_id": "w",
+}
 SEEDS = [
     ("/v1/messages", MESSAGE),
     ("/v1/messages/count_tokens", {k: MESSAGE[k] for k in ("model", "messages", "system", "tools", "tool_choice")}),
@@ -106,7 +122,9 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 @pytest.mark.parametrize(("path", "seed"), SEEDS, ids=[path for path, _ in SEEDS])
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-async def test_a_mutated_body_never_fails_the_server(http: aiohttp.ClientSession, path: str, seed: Any, data: Any) -> None:
+async def test_a_mutated_body_never_fails_the_server(
+    http: aiohttp.ClientSession, path: str, seed: Any, data: Any
+) -> None:
     """A valid body with any one part replaced by anything is answered or refused, never a 500."""
     body = replaced(seed, data.draw(st.sampled_from(paths(seed))), data.draw(VALUES))
     async with http.post(path, json=body, headers={"anthropic-beta": BETAS}) as answer:
