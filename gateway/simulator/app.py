@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import hdrs, web
@@ -18,16 +18,15 @@ from gateway.simulator import access, sending
 from gateway.simulator.bodies import read_body
 from gateway.simulator.control import control
 from gateway.simulator.errors import ApiError
-from gateway.simulator.faults import ANSWERS, HTML, RAW, Struck, seconds
+from gateway.simulator.faults import ANSWERS, HTML, RAW, seconds
 from gateway.simulator.options import Options
+from gateway.simulator.passage import Passage
 from gateway.simulator.routes import Route, Table
-from gateway.simulator.sending import Broken, Sent
+from gateway.simulator.sending import Broken
 from gateway.simulator.table import api_table
 from gateway.simulator.world import (
-    ORGANIZATION,
     Answer,
     Call,
-    Object,
     Reply,
     Stream,
     World,
@@ -36,25 +35,10 @@ from gateway.simulator.world import (
 )
 
 LINE = 256 * 1024
+LOG = logging.getLogger(__name__)
 OPEN = {"/": b"", "/api/hello": b'{"message":"hello"}'}  # answered without a credential
 OVERLOADED = event("error", {"type": "error", "error": ApiError("overloaded", "Overloaded").error()})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(slots=True)
-class Passage:
-    """What is known of a request so far."""
-
-    request: web.Request
-    request_id: str
-    now: float
-    struck: Struck = field(default_factory=dict)
-    route: Route | None = None
-    call: Call | None = None
-    status: int = 0
-    ended: str = "ok"
-    sent: Sent = field(default_factory=Sent)
-    generating_since: float | None = None
 
 
 class Server:
@@ -68,7 +52,8 @@ class Server:
             return await self.own(request)
         if path in OPEN and request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
             return web.Response(body=OPEN[path], content_type="application/json")
-        passage = Passage(request, fresh_id("req"), self.world.now())
+        passage = Passage(self.world, request, fresh_id("req"), self.world.now())
+        self.world.open += 1
         try:
             return await self.pass_through(passage, path)
         except ApiError as error:
@@ -81,8 +66,14 @@ class Server:
         except (asyncio.CancelledError, ConnectionError):
             passage.ended = "client_gone"
             raise
+        except Exception:
+            # Our own mistake: say so here, and to the client what Claude would say.
+            LOG.exception("the simulator failed at %s", passage.route.name if passage.route else path)
+            passage.status, passage.ended = 500, "failed"
+            return await self.refuse(passage, ApiError("internal", "Internal server error"))
         finally:
-            self.book(passage)
+            self.world.open -= 1
+            passage.book()
 
     async def own(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -94,6 +85,8 @@ class Server:
     async def pass_through(self, passage: Passage, path: str) -> web.StreamResponse:
         request, world = passage.request, self.world
         passage.struck = world.faults.strike(request.method, path, request.headers.getall("x-simulator-fault", ()))
+        if world.options.compress and "gzip" in request.headers.get("accept-encoding", ""):
+            passage.struck.setdefault("gzip", "")
         if "early_hints" in passage.struck:
             sending.early_hints(request)
         if passage.struck.keys() & RAW:
@@ -125,23 +118,13 @@ class Server:
         answer = spoiled(call, answer)
         if isinstance(answer, Reply) and answer.paced and call.charge and options.tokens_per_second:
             await asyncio.sleep(call.charge.output / options.tokens_per_second)
-        headers = self.headers(passage)
+        headers = passage.headers()
         passage.status = answer.status if isinstance(answer, Reply) else 200
         if isinstance(answer, Reply):
             return await sending.send_reply(request, answer, headers, struck, sent=passage.sent)
         if isinstance(answer, Stream):
             return await sending.send_stream(request, answer, headers, struck, options=options, sent=passage.sent)
         return await sending.send_live(request, answer, headers, struck)
-
-    def headers(self, passage: Passage) -> dict[str, str]:
-        headers = {"request-id": passage.request_id}
-        call = passage.call
-        if call and call.key:
-            headers["anthropic-organization-id"] = ORGANIZATION
-            headers["anthropic-workspace-id"] = call.workspace.id
-            if call.limit_class:
-                headers |= self.world.limits.headers(call.limit_class, passage.now)
-        return headers
 
     async def refuse(self, passage: Passage, error: ApiError) -> web.StreamResponse:
         body = error.body(passage.request_id)
@@ -151,7 +134,7 @@ class Server:
         answer = Reply(body, error.kind.status, headers=error.headers)
         try:
             return await sending.send_reply(
-                passage.request, answer, self.headers(passage), passage.struck, sent=passage.sent
+                passage.request, answer, passage.headers(), passage.struck, sent=passage.sent
             )
         except Broken as how:
             passage.ended = str(how)
@@ -176,40 +159,6 @@ class Server:
         response = answers[name]()
         passage.status = response.status
         return response
-
-    def book(self, passage: Passage) -> None:
-        """The row of this request, at what was due when it ended."""
-        call = passage.call
-        facts: Object = {
-            "request_id": passage.request_id,
-            "at": passage.now,
-            "workspace": call.workspace.name if call else "",
-            "key": call.key if call else "",
-            "route": call.route if call else f"{passage.request.method} {passage.request.path}",
-            "status": passage.status,
-            "ended": passage.ended,
-            "faults": sorted(passage.struck),
-        }
-        charge = call.charge if call else None
-        if call is None or charge is None:
-            self.world.book.write(model=None, usage=None, **facts)
-            return
-        usage = charge.usage
-        sent = charge.output
-        if passage.ended != "ok" and not passage.sent.finished and self.world.options.abort_billing == "sent":
-            sent = max(passage.sent.tokens, self.generated(passage, charge.output))
-            usage = charge.after(sent)
-        if call.limit_class:
-            self.world.limits.produced(call.limit_class, sent, self.world.now())
-        self.world.book.write(model=charge.model, usage=usage, free=charge.free, **facts, **call.facts)
-
-    def generated(self, passage: Passage, output: int) -> int:
-        """Tokens of a plain answer that were generated before its client left."""
-        speed = self.world.options.tokens_per_second
-        if passage.sent.tokens or not speed or passage.generating_since is None:
-            return 0
-        elapsed = self.world.now() - passage.generating_since - self.world.options.latency
-        return max(0, min(output, int(elapsed * speed)))
 
 
 def spoiled(call: Call, answer: Answer) -> Answer:

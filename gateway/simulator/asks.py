@@ -37,9 +37,9 @@ Asks = dict[str, str]
 
 
 def last_text(body: Mapping[str, Any]) -> str:
-    """The last text of the last message of the prompt."""
-    messages = body.get("messages") or [{}]
-    content = messages[-1].get("content")
+    """The last text of the last user message; Claude Code puts a system message after it."""
+    contents = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    content = contents[-1] if contents else ""
     if isinstance(content, str):
         return content
     texts = [

@@ -1,6 +1,6 @@
 """The simulator's own paths under `/_simulator`: the bill, the faults, the limits, the keys. No credential is needed.
 
-GET    /_simulator/bill?since=N   rows after row N, totals since the last clearing
+GET    /_simulator/bill?since=N   rows after row N, totals since the last clearing; `open` is what may still add rows
 DELETE /_simulator/bill           a new book
 GET    /_simulator/faults         the global faults and how often each struck
 PUT    /_simulator/faults         {NAME: probability | {probability, arg, path, method, times}}, replacing all
@@ -37,7 +37,7 @@ def bill(asked: Asked) -> Reply:
     since = asked.query.get("since", "0")
     if not since.isdigit():
         raise invalid(f"since: {since!r} is not a row number")
-    return reply(asked.world.book.since(int(since)))
+    return reply({**asked.world.book.since(int(since)), "open": asked.world.open + len(asked.world.tasks)})
 
 
 def clear_bill(asked: Asked) -> Reply:

@@ -65,7 +65,7 @@ def rate_limited(arg: str) -> ApiError:
 
 def spend_cap(code: str, what: str) -> Callable[[str], ApiError]:
     text = f"This request would exceed your {what} spend limit. Access resumes on 2026-12-01 at 00:00 UTC."
-    return lambda _: ApiError("rate_limited", text, code=code, headers={"x-should-retry": "false"})
+    return lambda _: ApiError("rate_limited", text, code=code)
 
 
 # Faults that are an error answer of the API: name to the error, given the argument.

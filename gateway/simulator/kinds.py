@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.simulator import hooks, sessions
-from gateway.simulator.objects import ARCHIVE, NOW, Kind
+import asyncio
+
+from gateway.simulator import hooks, sessions, shapes
+from gateway.simulator.objects import ARCHIVE, NOW, Kind, make
+from gateway.simulator.world import Call, Object
 
 AGENTS = "managed-agents-2026-04-01"
 MEMORY = "agent-memory-2026-07-22"
@@ -19,6 +22,7 @@ AGENT = Kind(
     actions=ARCHIVE,
     on_create=hooks.agent_made,
     on_update=hooks.agent_changed,
+    shape=shapes.Agent,
 )
 ENVIRONMENT = Kind(
     "environment",
@@ -27,6 +31,7 @@ ENVIRONMENT = Kind(
     beta=AGENTS,
     fresh={"config": {"type": "cloud"}, "description": None},
     actions=ARCHIVE,
+    shape=shapes.Environment,
 )
 WORK = Kind(
     "work",
@@ -51,11 +56,54 @@ SESSION = Kind(
     both_cursors=True,
     on_create=sessions.made,
     on_delete=sessions.deleted,
+    shape=shapes.Session,
 )
 RESOURCE = Kind("session_resource", "sesrsc", f"{SESSION.item}/resources", beta=AGENTS, parent=SESSION, typed=False)
 THREAD = Kind(
     "session_thread", "sthr", f"{SESSION.item}/threads", ("list", "get"), AGENTS, parent=SESSION, actions=ARCHIVE
 )
+DEPLOYMENT_RUN = Kind("deployment_run", "drun", "/v1/deployment_runs", ("list", "get"), AGENTS)
+FIRST_EVENT: Object = {"type": "user.message", "content": [{"type": "text", "text": "Go."}]}
+
+
+def run_of(call: Call, deployment: Object, trigger: str) -> Object:
+    """A deployment's run: a session of its own that gets the deployment's first events."""
+    body = {
+        "agent": deployment["agent"],
+        "environment_id": deployment.get("environment_id"),
+        "vault_ids": deployment.get("vault_ids", []),
+        "deployment_id": deployment["id"],
+    }
+    session = make(call, SESSION, body)
+    agent = session["agent"]
+    facts = {
+        "agent": {"type": "agent", "id": agent["id"], "version": agent["version"]},
+        "deployment_id": deployment["id"],
+        "session_id": session["id"],
+        "error": None,
+        "trigger_context": {"type": trigger},
+    }
+    made = make(call, DEPLOYMENT_RUN, facts)
+    sessions.send(call, session, deployment.get("initial_events") or [FIRST_EVENT])
+    return made
+
+
+def deployed(call: Call, deployment: Object) -> None:
+    """A schedule runs by itself as long as its deployment is active."""
+    if deployment.get("schedule") and call.world.options.schedule_seconds:
+        call.world.spawn(run_on(call, deployment))
+
+
+async def run_on(call: Call, deployment: Object) -> None:
+    while True:
+        await asyncio.sleep(call.world.options.schedule_seconds)
+        if deployment.get("archived_at"):
+            return
+        if deployment["status"] == "active":
+            call.now = call.world.now()
+            run_of(call, deployment, "schedule")
+
+
 DEPLOYMENT = Kind(
     "deployment",
     "depl",
@@ -64,8 +112,9 @@ DEPLOYMENT = Kind(
     AGENTS,
     fresh={"status": "active", "description": None, "resources": [], "vault_ids": [], "schedule": None},
     actions={**ARCHIVE, "pause": {"status": "paused"}, "unpause": {"status": "active"}},
+    on_create=deployed,
+    shape=shapes.Deployment,
 )
-DEPLOYMENT_RUN = Kind("deployment_run", "drun", "/v1/deployment_runs", ("list", "get"), AGENTS)
 VAULT = Kind("vault", "vlt", "/v1/vaults", beta=AGENTS, fresh={"display_name": ""}, actions=ARCHIVE)
 CREDENTIAL = Kind(
     "vault_credential",
@@ -104,6 +153,7 @@ MEMORY_ITEM = Kind(
     on_create=hooks.remember("created"),
     on_update=hooks.remember("modified"),
     on_delete=hooks.remember("deleted"),
+    shape=shapes.Memory,
 )
 DREAM = Kind(
     "dream",
@@ -114,6 +164,7 @@ DREAM = Kind(
     fresh={"status": "pending", "error": None, "instructions": None},
     actions={**ARCHIVE, "cancel": {"status": "canceled", "ended_at": NOW}},
     on_create=hooks.dream_made,
+    shape=shapes.Agent,
 )
 PROFILE = Kind("user_profile", "uprof", "/v1/user_profiles", fresh={"external_id": None, "trust_grants": {}})
 WEBHOOK = Kind("webhook", "whk", "/v1/webhooks", ("list", "create", "get", "delete"), secrets=("signing_secret",))

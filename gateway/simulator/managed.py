@@ -12,7 +12,6 @@ from gateway.simulator.kinds import (
     AGENTS,
     CREDENTIAL,
     DEPLOYMENT,
-    DEPLOYMENT_RUN,
     KINDS,
     MEMORY,
     MEMORY_VERSION,
@@ -21,14 +20,14 @@ from gateway.simulator.kinds import (
     THREAD,
     TUNNELS,
     WORK,
+    run_of,
 )
 from gateway.simulator.lists import by_page
-from gateway.simulator.objects import find, make, rows, siblings, visible
+from gateway.simulator.objects import find, rows, siblings, visible
 from gateway.simulator.routes import Route
 from gateway.simulator.world import Answer, Call, Object, fresh_id, reply, stamp
 
 LINK_SECONDS = 900
-FIRST_EVENT: Object = {"type": "user.message", "content": [{"type": "text", "text": "Go."}]}
 
 
 def versions(call: Call) -> Answer:
@@ -42,31 +41,10 @@ def redact(call: Call) -> Answer:
 
 
 def run(call: Call) -> Answer:
-    """A deployment's run: a session of its own that gets the deployment's first events."""
     deployment = find(call, DEPLOYMENT)
     if deployment.get("archived_at"):
         raise ApiError("conflict", f"{deployment['id']} is archived and cannot run.")
-    body = {
-        "agent": deployment["agent"],
-        "environment_id": deployment.get("environment_id"),
-        "vault_ids": deployment.get("vault_ids", []),
-        "deployment_id": deployment["id"],
-    }
-    session = make(call, SESSION, body)
-    agent = session["agent"]
-    facts = {
-        "agent": {"type": "agent", "id": agent["id"], "version": agent["version"]},
-        "deployment_id": deployment["id"],
-        "session_id": session["id"],
-        "error": None,
-        "trigger_context": {"type": "manual"},
-    }
-    made = make(call, DEPLOYMENT_RUN, facts)
-    events = deployment.get("initial_events") or [
-        {"type": "user.message", "content": [{"type": "text", "text": "Go."}]}
-    ]
-    sessions.send(call, session, events)
-    return visible(made)
+    return visible(run_of(call, deployment, "manual"))
 
 
 def work_found(call: Call, *, states: tuple[str, ...]) -> list[Object]:

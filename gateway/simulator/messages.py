@@ -6,13 +6,14 @@ import msgspec
 
 from gateway.simulator import threads
 from gateway.simulator.asks import Asks, asked, last_text
-from gateway.simulator.compose import Task, compose
+from gateway.simulator.compose import compose
 from gateway.simulator.errors import invalid, not_found
 from gateway.simulator.lists import by_ids
 from gateway.simulator.message import Message, at_usage
 from gateway.simulator.models import MODELS, ROWS, Model
 from gateway.simulator.prompt import parts_of
 from gateway.simulator.references import check_references
+from gateway.simulator.task import Task
 from gateway.simulator.validate import check_message, too_long
 from gateway.simulator.world import Answer, Call, Charge, Object, Reply, Stream, reply
 

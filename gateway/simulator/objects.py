@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.simulator import shapes
 from gateway.simulator.errors import ApiError, invalid, not_found
 from gateway.simulator.lists import by_page
 from gateway.simulator.routes import Route
+from gateway.simulator.shapes import fit
 from gateway.simulator.world import Answer, Call, Object, Workspace, fresh_id, reply, stamp
 
 Hook = Callable[[Call, Object], None]
@@ -35,6 +37,7 @@ class Kind:
     on_create: Hook | None = None
     on_update: Hook | None = None
     on_delete: Hook | None = None
+    shape: Any = shapes.Plain
     secrets: tuple[str, ...] = ()  # fields of the body that no answer shows
 
     @property
@@ -153,6 +156,7 @@ def create_of(kind: Kind) -> Callable[[Call], Answer]:
         if kind.parent:
             find(call, kind.parent)
         body = call.json()
+        fit(body, kind.shape)
         check_references(body, call.workspace)
         return visible(make(call, kind, body))
 
@@ -169,6 +173,7 @@ def update_of(kind: Kind) -> Callable[[Call], Answer]:
         body = call.json()
         if item.get("archived_at"):
             raise invalid(f"{item['id']} is archived and cannot be changed.")
+        fit({**item, **body}, kind.shape)
         check_references(body, call.workspace)
         item |= {name: value for name, value in shown(kind, body).items() if name not in ("id", "type", "created_at")}
         item["updated_at"] = stamp(call.now)

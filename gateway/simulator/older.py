@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.simulator import shapes
 from gateway.simulator.asks import asked, last_text
 from gateway.simulator.errors import invalid
 from gateway.simulator.message import Message
 from gateway.simulator.messages import generate
+from gateway.simulator.shapes import fit
 from gateway.simulator.world import Answer, Call, Event, Object, Reply, Stream, event, fresh_id
 
 DONE = b"data: [DONE]\n\n"
@@ -19,9 +21,7 @@ FINISH = {"max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_
 def complete(call: Call) -> Answer:
     """The legacy endpoint; its answers carry no usage."""
     body = call.json()
-    for name in ("model", "prompt", "max_tokens_to_sample"):
-        if name not in body:
-            raise invalid(f"{name}: Field required")
+    fit(body, shapes.Complete)
     request = {
         "model": body["model"],
         "max_tokens": body["max_tokens_to_sample"],
@@ -46,6 +46,7 @@ def complete(call: Call) -> Answer:
 def chat(call: Call) -> Answer:
     """OpenAI's shape: system messages are hoisted to the front, most foreign fields are ignored."""
     body = call.json()
+    fit(body, shapes.Chat)
     if body.get("n", 1) != 1:
         raise invalid("n: only 1 is supported")
     request = native(body)
@@ -105,9 +106,7 @@ def native(body: Object) -> Object:
     """An OpenAI body as a Messages body."""
     systems: list[str] = []
     messages: list[Object] = []
-    for n, one in enumerate(body.get("messages") or []):
-        if not isinstance(one, dict) or "role" not in one:
-            raise invalid(f"messages.{n}.role: Field required")
+    for one in body["messages"]:
         role, content = one["role"], one.get("content") or ""
         text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
         if role in ("system", "developer"):
@@ -135,7 +134,7 @@ def native(body: Object) -> Object:
     stop = body.get("stop")
     if stop:
         request["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-    tools = [tool.get("function") or {} for tool in body.get("tools") or []]
+    tools = [tool["function"] for tool in body.get("tools") or []]
     if tools:
         request["tools"] = [tool_of(function) for function in tools]
         request["tool_choice"] = choice_of(body.get("tool_choice"))
@@ -157,7 +156,7 @@ def tool_of(function: Object) -> Object:
 
 def choice_of(choice: Any) -> Object:
     if isinstance(choice, dict):
-        return {"type": "tool", "name": (choice.get("function") or {}).get("name")}
+        return {"type": "tool", "name": choice["function"]["name"]}
     return {"type": {"required": "any", "none": "none"}.get(choice, "auto")}
 
 

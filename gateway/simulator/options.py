@@ -32,6 +32,10 @@ class Options:
     dream_seconds: float = 0.5
     token_seconds: int = 3600
     """Lifetime of the tokens that /v1/oauth/token mints."""
+    schedule_seconds: float = 0.0
+    """From one run to the next of a deployment with a schedule; 0 runs none by itself."""
+    compress: bool = False
+    """Gzip every answer to a client that accepts it, as the API does."""
     bill_rows: int = 1_000_000
     strict_betas: bool = False
     """Refuse every anthropic-beta value that is not in the published list; else only what does not look like one."""

@@ -18,6 +18,7 @@ from gateway.simulator.lists import by_page
 from gateway.simulator.models import MODELS
 from gateway.simulator.objects import Kind, find
 from gateway.simulator.prices import E4, SESSION_HOUR_NANO, cost_e4, rounded
+from gateway.simulator.shapes import Typed, fit
 from gateway.simulator.speech import speak
 from gateway.simulator.tokens import count
 from gateway.simulator.validate import check_model
@@ -40,13 +41,8 @@ def model_of(holder: Object) -> str:
 
 def made(call: Call, session: Object) -> None:
     """Complete a new session: its agent in full, its main thread, its resources, its work item, its first events."""
-    named = session.get("agent")
-    agent_id = named.get("id") if isinstance(named, dict) else named
-    if not isinstance(agent_id, str):
-        raise invalid("agent: Field required")
-    if not session.get("environment_id"):
-        raise invalid("environment_id: Field required")
-    agent = call.workspace.of("agent")[agent_id]
+    named = session["agent"]
+    agent = call.workspace.of("agent")[named["id"] if isinstance(named, dict) else named]
     hidden = ("created_at", "updated_at", "archived_at", "metadata")
     session |= {
         "agent": {k: v for k, v in agent.items() if not k.startswith("_") and k not in hidden},
@@ -116,13 +112,14 @@ def deleted(call: Call, session: Object) -> None:
 
 def send(call: Call, session: Object, events: Any) -> list[Object]:
     """Take a client's events and start the turn they ask for."""
-    if not isinstance(events, list) or not events:
+    fit(events, list[Typed], "events")
+    if not events:
         raise invalid("events: List should have at least 1 item")
     if session.get("archived_at"):
         raise ApiError("conflict", f"Session {session['id']} is archived.")
     taken = []
     for n, one in enumerate(events):
-        if not isinstance(one, dict) or not str(one.get("type", "")).startswith(("user.", "system.")):
+        if not one["type"].startswith(("user.", "system.")):
             raise invalid(f"events.{n}.type: Input should be a user event")
         taken.append({**one, "id": fresh_id("sevt"), "processed_at": stamp(call.now)})
     session["_events"].extend(taken)

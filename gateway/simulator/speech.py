@@ -23,6 +23,7 @@ def make_cycle() -> tuple[str, ...]:
 CYCLE = make_cycle()
 OPENING = ("this", " is", " a", " simulated", " answer", ".")
 DEEPEST = 12
+MOST_ITEMS = 100
 
 
 def speak(seed: int, tokens: int) -> list[str]:
@@ -50,28 +51,38 @@ def cut(text: str, tokens: int, per_event: int) -> Iterator[tuple[str, int]]:
 
 
 def sample(schema: Any, depth: int = 0) -> Any:
-    """A value that fits the schema, as far as its common keywords go."""
+    """A value that fits the schema, as far as its common keywords go; schemas that make no sense give a word."""
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return "example"
     if "const" in schema:
         return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        if schema.get(keyword):
-            return sample(schema[keyword][0], depth + 1)
+    for keyword in ("enum", "anyOf", "oneOf", "allOf"):
+        choices = schema.get(keyword)
+        if isinstance(choices, list) and choices:
+            return choices[0] if keyword == "enum" else sample(choices[0], depth + 1)
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = kind[0] if kind else None
-    if kind == "object" or "properties" in schema:
-        wanted = schema.get("required") or list(schema.get("properties") or {})
-        properties = schema.get("properties") or {}
-        return {name: sample(properties.get(name), depth + 1) for name in wanted}
+    properties = schema.get("properties")
+    if kind == "object" or isinstance(properties, Mapping):
+        known = properties if isinstance(properties, Mapping) else {}
+        wanted = schema.get("required")
+        names = (
+            [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) and wanted else list(known)
+        )
+        return {name: sample(known.get(name), depth + 1) for name in names}
+    return plain(kind, schema, depth)
+
+
+def plain(kind: Any, schema: Mapping[str, Any], depth: int) -> Any:
     match kind:
         case "array":
-            return [sample(schema.get("items"), depth + 1) for _ in range(max(1, schema.get("minItems", 1)))]
+            least = schema.get("minItems")
+            items = least if isinstance(least, int) and 1 <= least <= MOST_ITEMS else 1
+            return [sample(schema.get("items"), depth + 1)] * items
         case "integer" | "number":
-            return schema.get("minimum", 1)
+            least = schema.get("minimum")
+            return least if isinstance(least, (int, float)) else 1
         case "boolean":
             return True
         case "null":

@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.simulator.errors import ApiError, invalid, not_found
 from gateway.simulator.models import Model, find
+from gateway.simulator.shapes import Block, Messages, fit
 from gateway.simulator.world import Call
 
 NEW_VERSION = "2026-10-21"
@@ -64,17 +65,6 @@ GATED = {
     "billing_policy": ("user-profiles-billing-",),
     "output_format": ("structured-outputs-",),
 }
-TYPES: dict[str, tuple[type, str]] = {
-    "max_tokens": (int, "integer"),
-    "stream": (bool, "boolean"),
-    "stop_sequences": (list, "list"),
-    "messages": (list, "list"),
-    "tools": (list, "list"),
-    "metadata": (dict, "dictionary"),
-    "tool_choice": (dict, "dictionary"),
-    "thinking": (dict, "dictionary"),
-    "thread": (dict, "dictionary"),
-}
 BETA_FORM = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-(\d{4}-\d{2}-\d{2}|\d{8})")
 
 
@@ -103,6 +93,7 @@ def check_message(body: Mapping[str, Any], call: Call, *, counting: bool = False
         raise invalid(f"{at}messages: Field required")
     for name, value in body.items():
         check_field(name, value, call, counting=counting, at=at)
+    fit(body, Messages, at)
     if not counting:
         check_size(body["max_tokens"], model, call, at)
     check_messages(body["messages"], call, at)
@@ -128,11 +119,6 @@ def check_field(name: str, value: Any, call: Call, *, counting: bool, at: str) -
         raise invalid(f"{at}{name}: Extra inputs are not permitted")
     if name in SAMPLING:
         check_sampling(name, value, call, at)
-    wanted = TYPES.get(name)
-    if wanted and value is not None:
-        kind, word = wanted
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise invalid(f"{at}{name}: Input should be a valid {word}")
 
 
 def allowed(name: str, call: Call) -> bool:
@@ -154,7 +140,7 @@ def check_sampling(name: str, value: Any, call: Call, at: str) -> None:
 
 
 def check_size(max_tokens: Any, model: Model, call: Call, at: str) -> None:
-    if max_tokens is None or isinstance(max_tokens, bool):
+    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool):
         raise invalid(f"{at}max_tokens: Input should be a valid integer")
     if max_tokens < 0:
         raise invalid(f"{at}max_tokens: Input should be greater than or equal to 0")
@@ -189,11 +175,8 @@ def check_messages(messages: list[Any], call: Call, at: str) -> None:
 
 
 def check_block(block: Any, role: str, call: Call, where: str) -> None:
-    if not isinstance(block, dict):
-        raise invalid(f"{where}: Input should be a valid dictionary")
-    kind = block.get("type")
-    if not isinstance(kind, str):
-        raise invalid(f"{where}.type: Field required")
+    fit(block, Block, where)
+    kind = block["type"]
     if kind == "text":
         if not isinstance(block.get("text"), str):
             raise invalid(f"{where}.text.text: Field required")
@@ -210,7 +193,7 @@ def check_features(body: Mapping[str, Any], model: Model, call: Call, at: str) -
     thinking = body.get("thinking") or {}
     if thinking.get("type") == "enabled":
         budget = thinking.get("budget_tokens")
-        if not isinstance(budget, int) or budget < 1024:
+        if budget is None or budget < 1024:
             raise invalid(f"{at}thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if budget >= body.get("max_tokens", budget + 1):
             raise invalid(f"{at}`max_tokens` must be greater than `thinking.budget_tokens`.")

@@ -72,6 +72,7 @@ class World:
         self.revoked: set[str] = set()  # keys that answer 401
         self.keys: dict[str, Object] = {}  # short digest of each key seen → how often and when
         self.tasks: set[asyncio.Task[None]] = set()
+        self.open = 0  # requests on their way
 
     def now(self) -> float:
         return time.time()
@@ -130,7 +131,6 @@ class Call:
     body: bytes = b""
     charge: Charge | None = None
     limit_class: str = ""
-    facts: Object = field(default_factory=dict)  # what else the bill's row should say
 
     def json(self) -> Object:
         """The body as an object, or Claude's 400."""

@@ -1,10 +1,13 @@
 """What most tests send."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
+Seen = TypeVar("Seen")
 MODEL = "claude-opus-5"
 HELLO: list[Any] = [{"role": "user", "content": "Hello there."}]
 
@@ -44,3 +47,13 @@ async def stream(http: aiohttp.ClientSession, value: Any, **headers: str) -> lis
 
 async def bill(http: aiohttp.ClientSession) -> Any:
     return (await get(http, "/_simulator/bill"))[1]
+
+
+async def until(read: Callable[[], Awaitable[Seen]], done: Callable[[Seen], bool]) -> Seen:
+    """Read again and again until it is done, for ten seconds at most."""
+    async with asyncio.timeout(10):
+        while True:
+            seen = await read()
+            if done(seen):
+                return seen
+            await asyncio.sleep(0.01)

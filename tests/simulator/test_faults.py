@@ -18,37 +18,37 @@ LIMIT = "You have reached your specified API usage limits."
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "kind", "code", "retry_after"),
+    ("fault", "wanted"),
     [
-        ("rate_limited", 429, "rate_limit_error", None, "1"),
-        ("rate_limited=17", 429, "rate_limit_error", None, "17"),
-        ("ramp", 429, "rate_limit_error", "ramp_limit_exceeded", "5"),
-        ("spend_cap", 429, "rate_limit_error", "enforced_spend_limit_reached", None),
-        ("contract_cap", 429, "rate_limit_error", "contract_spend_limit_reached", None),
-        ("usage_limit", 400, "invalid_request_error", None, None),
-        ("billing", 402, "billing_error", None, None),
-        ("key_revoked", 401, "authentication_error", None, None),
-        ("key_scope", 403, "permission_error", "api_key_scope_missing", None),
-        ("overloaded", 529, "overloaded_error", None, None),
-        ("overloaded=3", 529, "overloaded_error", None, "3"),
-        ("unavailable", 503, "overloaded_error", None, None),
-        ("error", 500, "api_error", None, None),
-        ("timeout", 504, "timeout_error", None, None),
-        ("overloaded_event", 529, "overloaded_error", None, None),
-        ("error_event", 500, "api_error", None, None),
-        ("status=521", 521, "api_error", None, None),
+        ("rate_limited", (429, "rate_limit_error", None, "1")),
+        ("rate_limited=17", (429, "rate_limit_error", None, "17")),
+        ("ramp", (429, "rate_limit_error", "ramp_limit_exceeded", "5")),
+        ("spend_cap", (429, "rate_limit_error", "enforced_spend_limit_reached", None)),
+        ("contract_cap", (429, "rate_limit_error", "contract_spend_limit_reached", None)),
+        ("usage_limit", (400, "invalid_request_error", None, None)),
+        ("billing", (402, "billing_error", None, None)),
+        ("key_revoked", (401, "authentication_error", None, None)),
+        ("key_scope", (403, "permission_error", "api_key_scope_missing", None)),
+        ("overloaded", (529, "overloaded_error", None, None)),
+        ("overloaded=3", (529, "overloaded_error", None, "3")),
+        ("unavailable", (503, "overloaded_error", None, None)),
+        ("error", (500, "api_error", None, None)),
+        ("timeout", (504, "timeout_error", None, None)),
+        ("overloaded_event", (529, "overloaded_error", None, None)),
+        ("error_event", (500, "api_error", None, None)),
+        ("status=521", (521, "api_error", None, None)),
     ],
 )
 async def test_a_fault_that_answers(
-    http: aiohttp.ClientSession, fault: str, status: int, kind: str, code: str | None, retry_after: str | None
+    http: aiohttp.ClientSession, fault: str, wanted: tuple[int, str, str | None, str | None]
 ) -> None:
     """Status, type, code and retry-after are the API's, the body has its shape, and nothing is billed."""
     async with http.post("/v1/messages", json=body(), headers={"x-simulator-fault": fault}) as answer:
         error = await answer.json()
 
-    assert (status, retry_after) == (answer.status, answer.headers.get("retry-after"))
-    assert ("error", kind) == (error["type"], error["error"]["type"])
-    assert code == error["error"].get("details", {}).get("error_code")
+    code = error["error"].get("details", {}).get("error_code")
+    assert wanted == (answer.status, error["error"]["type"], code, answer.headers.get("retry-after"))
+    assert "error" == error["type"]
     assert error["request_id"].startswith("req_")
     assert 0 == (await bill(http))["totals"]["nano_usd"]
 
@@ -97,13 +97,18 @@ async def test_an_error_event_ends_a_stream_cleanly(http: aiohttp.ClientSession)
     assert ["message_start", "content_block_start", "error"] == [name for name, _ in seen]
 
 
+async def collect(http: aiohttp.ClientSession, fault: str, got: bytearray, **more: Any) -> None:
+    """Read an answer to its end into `got`."""
+    async with http.post("/v1/messages", json=body(**more), headers={"x-simulator-fault": fault}) as answer:
+        async for piece in answer.content.iter_any():
+            got += piece
+
+
 async def read_all(http: aiohttp.ClientSession, fault: str, **more: Any) -> bytes:
     """What arrives before the body breaks."""
     got = bytearray()
-    async with http.post("/v1/messages", json=body(**more), headers={"x-simulator-fault": fault}) as answer:
-        with pytest.raises(aiohttp.ClientPayloadError):
-            async for piece in answer.content.iter_any():
-                got += piece
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await collect(http, fault, got, **more)
     return bytes(got)
 
 
@@ -141,11 +146,7 @@ async def test_a_stall_stays_open(http: aiohttp.ClientSession) -> None:
     """After N events nothing comes any more, and the connection stays until the client leaves."""
     got = bytearray()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3), http.post(
-            "/v1/messages", json=body(stream=True), headers={"x-simulator-fault": "stall=2"}
-        ) as answer:
-            async for piece in answer.content.iter_any():
-                got += piece
+        await asyncio.wait_for(collect(http, "stall=2", got, stream=True), 0.3)
 
     assert ["message_start", "content_block_start"] == [name for name, _ in events(bytes(got))]
 
@@ -174,6 +175,15 @@ async def test_gzip_wraps_answers_streams_and_errors(http: aiohttp.ClientSession
     first = zlib.decompressobj(31).decompress(packed[:400])
     assert b"event: message_start" == first[:20]
     assert "message_stop" == events(gzip.decompress(packed))[-1][0]
+
+
+async def test_compression_on_request(start: Start) -> None:
+    """With `compress` whoever accepts gzip gets it, and nobody else."""
+    simulator = await start(compress=True)
+    async with aiohttp.ClientSession(simulator.url, headers=KEY, auto_decompress=False) as http:
+        for accepted, coding in (("gzip, br", "gzip"), ("identity", None)):
+            async with http.get("/v1/models", headers={"accept-encoding": accepted}) as answer:
+                assert coding == answer.headers.get("content-encoding")
 
 
 async def test_early_hints_come_before_the_answer(simulator: Running) -> None:

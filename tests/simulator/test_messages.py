@@ -226,7 +226,7 @@ async def test_citations_stream_as_deltas(http: aiohttp.ClientSession) -> None:
 
 async def test_a_schema_is_obeyed(claude: anthropic.AsyncAnthropic) -> None:
     """Structured output is JSON that fits the schema."""
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema: Any = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     message = await claude.messages.create(
         model=MODEL,
         max_tokens=100,
@@ -292,11 +292,25 @@ async def test_markers_in_the_prompt_work_without_headers(http: aiohttp.ClientSe
     assert (3, "pause_turn") == (message["usage"]["output_tokens"], message["stop_reason"])
 
 
+async def test_a_system_message_after_the_prompt_does_not_hide_it(http: aiohttp.ClientSession) -> None:
+    """Claude Code ends its prompt with a system message; the last user message still counts."""
+    messages = [
+        *HELLO,
+        {"role": "user", "content": "[[simulate tool]]"},
+        {"role": "system", "content": "Agents: none."},
+    ]
+    _, message = await post(http, "/v1/messages", {**body(tools=[TOOL]), "messages": messages})
+
+    assert "tool_use" == message["stop_reason"]
+
+
 async def test_a_signature_may_be_huge(http: aiohttp.ClientSession) -> None:
     """A single event can be larger than any buffer a reader might have."""
     seen = await stream(http, body(thinking={"type": "adaptive"}), x_simulator_answer="signature=300000")
 
-    sizes = [len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"]
+    sizes = [
+        len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"
+    ]
     assert [300_000] == sizes
 
 

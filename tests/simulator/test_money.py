@@ -8,7 +8,7 @@ import pytest
 
 from gateway.simulator.models import ROWS
 from gateway.simulator.prices import STANDARD, cost_e4, rounded
-from tests.simulator.asking import MODEL, bill, body, post, stream
+from tests.simulator.asking import MODEL, bill, body, post, stream, until
 from tests.simulator.conftest import KEY, Start
 
 ALL_KINDS: Any = {
@@ -69,7 +69,12 @@ def test_modifiers_change_the_price(more: Any, nano: int) -> None:
 
 def test_a_long_prompt_reprices_everything() -> None:
     """Haiku 5.5: at 100,000 tokens of prompt the low prices, above it the high ones for output too."""
-    at = {"input_tokens": 40_000, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 60_000, "output_tokens": 10}
+    at = {
+        "input_tokens": 40_000,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 60_000,
+        "output_tokens": 10,
+    }
     above = {**at, "input_tokens": 40_001}
 
     assert 40_000 * 100 + 60_000 * 10 + 10 * 500 == rounded(cost_e4("claude-haiku-5-5", at))
@@ -165,10 +170,8 @@ async def test_a_cut_stream_is_billed_by_the_switch(start: Start, mode: str, bil
 
 async def row_of(http: aiohttp.ClientSession) -> Any:
     """The first row, once it is there."""
-    async with asyncio.timeout(10):
-        while not (rows := (await bill(http))["rows"]):
-            await asyncio.sleep(0.01)
-    return rows[0]
+    book = await until(lambda: bill(http), lambda seen: bool(seen["rows"]))
+    return book["rows"][0]
 
 
 @pytest.mark.parametrize(("mode", "least", "most"), [("sent", 1, 399), ("full", 400, 400)])

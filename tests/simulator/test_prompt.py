@@ -19,7 +19,7 @@ from tests.simulator.asking import body, post
 PROSE = (
     "Every change to the protocol was reviewed by two engineers before the release, and the notes explain what an "
     "operator has to do after an upgrade. Connections that stay idle for longer than the configured period are closed; "
-    "clients should therefore expect an occasional reconnect and repeat their last request when the server asks for it. "
+    "clients should therefore expect an occasional reconnect and repeat their last request when a server asks for it. "
 )
 CODE = '''def settle(self, reservation, actual):
     """Book the difference between what was held and what was used."""
@@ -37,7 +37,10 @@ RUSSIAN = "Сегодня хорошая погода, и мы пойдём гу
 
 # Tokens per byte of each class, as measured on Claude's two tokenizer generations: lower, upper, digits, marks, and the
 # lead bytes of two- and three-byte letters. Blanks cost nothing.
-WEIGHTS = {CLASSIC.name: (0.245, 1.586, 0.536, 0.605, 0.440, 1.069), DENSE.name: (0.390, 1.703, 0.517, 0.713, 0.440, 1.068)}
+WEIGHTS = {
+    CLASSIC.name: (0.245, 1.586, 0.536, 0.605, 0.440, 1.069),
+    DENSE.name: (0.390, 1.703, 0.517, 0.713, 0.440, 1.068),
+}
 
 
 def measured(text: str, generation: Generation) -> float:
@@ -170,9 +173,7 @@ async def test_an_hour_has_its_own_count(http: aiohttp.ClientSession) -> None:
     assert (written + 3, 0, written) == both[1:]
 
 
-async def test_small_prefixes_and_other_workspaces_and_models_miss(
-    simulator: Any, http: aiohttp.ClientSession
-) -> None:
+async def test_small_prefixes_and_other_workspaces_and_models_miss(simulator: Any, http: aiohttp.ClientSession) -> None:
     """Below the minimum nothing is kept; another workspace, model or text reads nothing."""
     small = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
     assert (0, 0, 0) == (await usage(http, system=small))[1:]

@@ -40,7 +40,10 @@ NEW = {"anthropic_version": "2026-10-21"}
         ({"thread": {"type": "create"}}, "thread: Extra inputs are not permitted"),
         ({"temperature": 2}, "temperature: Input should be less than or equal to 1"),
         ({"stream": "yes"}, "stream: Input should be a valid boolean"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 8}}, "thinking.enabled.budget_tokens: Input should be greater"),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 8}},
+            "thinking.enabled.budget_tokens: Input should be greater",
+        ),
         ({"tool_choice": {"type": "any"}}, "tool_choice: may only be specified while providing tools"),
         ({"speed": "fast"}, "speed: fast mode is not available for model claude-opus-5"),
     ],
@@ -88,8 +91,10 @@ async def test_a_prompt_beyond_the_context_is_a_400(http: aiohttp.ClientSession)
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
 async def test_the_new_version_refuses_sampling(http: aiohttp.ClientSession, name: str) -> None:
     """2026-10-21 removed the sampling fields; 2023-06-01 still takes them."""
-    assert 200 == (await post(http, "/v1/messages", body(**{name: 1})))[0]
-    assert 400 == (await post(http, "/v1/messages", body(**{name: 1}), **NEW))[0]
+    asked = {**body(), name: 1}
+
+    assert 200 == (await post(http, "/v1/messages", asked))[0]
+    assert 400 == (await post(http, "/v1/messages", asked, **NEW))[0]
 
 
 @pytest.mark.parametrize(
@@ -107,10 +112,15 @@ async def test_the_new_version_refuses_old_blocks(http: aiohttp.ClientSession, m
 
 async def test_versions_and_betas_are_checked(http: aiohttp.ClientSession, start: Start) -> None:
     """A version is required and must exist; a beta value must look like one, or be known when strict."""
-    assert "anthropic-version: header is required" in str(await post(http, "/v1/messages", body(), anthropic_version=""))
+    assert "anthropic-version: header is required" in str(
+        await post(http, "/v1/messages", body(), anthropic_version="")
+    )
     assert 400 == (await post(http, "/v1/messages", body(), anthropic_version="2024-01-01"))[0]
     status, error = await post(http, "/v1/messages", body(), anthropic_beta="prompt-caching-2024-07-31,nonsense")
-    assert (400, "Unexpected value(s) `nonsense` for the `anthropic-beta` header.") == (status, error["error"]["message"])
+    assert (400, "Unexpected value(s) `nonsense` for the `anthropic-beta` header.") == (
+        status,
+        error["error"]["message"],
+    )
     assert 200 == (await post(http, "/v1/messages", body(), anthropic_beta="unheard-of-2031-01-01"))[0]
     strict = await start(strict_betas=True)
     headers = {"x-api-key": "k", "anthropic-version": "2023-06-01", "anthropic-beta": "unheard-of-2031-01-01"}
