@@ -236,10 +236,13 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is None:
+        if answer is None or self._transport is None:
             self.drop()
-        else:
+        elif _said_goodbye(self._transport):
             answer.ended(self)
+        else:
+            answer.broke("reset", "TCP ended before TLS did")
+            self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer
@@ -261,3 +264,17 @@ def _fault(error: Exception | None) -> Fault:
         return "tls"
     # The kernel's own: keep-alive probes or retransmissions without an answer.
     return "timeout" if isinstance(error, TimeoutError) else "reset"
+
+
+def _said_goodbye(transport: asyncio.Transport) -> bool:
+    """Whether the peer ended its TLS too. Event loops report both ends alike, but only TLS's own is the peer's word:
+    anyone on the way can end TCP, and so cut a body that has no length."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

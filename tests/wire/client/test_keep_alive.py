@@ -150,9 +150,9 @@ async def test_expiry_does_not_touch_a_connection_in_use(make_client: Make, scri
 async def test_old_connections_are_not_used_again(make_client: Make, scripted: Start) -> None:
     """Past `age_seconds` a connection is replaced, so that DNS is asked again."""
     upstream = await scripted([serve(_OK)])
-    client = make_client(age_seconds=0.05)
+    client = make_client(age_seconds=0.5)
     reused = []
-    for wait in (0.0, 0.0, 0.1):
+    for wait in (0.0, 0.0, 0.6):
         await asyncio.sleep(wait)
         got = await client.open(get(upstream.origin), SOON)
         reused.append(got.reused)
@@ -176,7 +176,8 @@ async def test_no_more_connections_than_allowed_and_first_come_first_served(make
 
     assert [b"/%d" % number for number in range(200)] == bodies
     assert upstream.connections == 2
-    assert max(abs(place - number) for place, number in enumerate(order)) <= 2
+    waited = [number for number in order if number > 1]  # 0 and 1 made the connections
+    assert max(abs(place - number) for place, number in enumerate(waited, start=2)) <= 2
 
 
 async def serve_numbers(wire: object) -> None:
@@ -238,7 +239,7 @@ async def test_a_place_whose_connection_died_goes_to_the_next(make_client: Make,
         [serve(_OK)],
     )
     client = make_client(connections=1)
-    asked = [client.open(get(upstream.origin), Timeouts(5.0, first_byte=0.1, idle=5.0)) for _ in range(5)]
+    asked = [client.open(get(upstream.origin), Timeouts(5.0, first_byte=0.5, idle=5.0)) for _ in range(5)]
 
     async def outcome(number: int) -> object:
         try:
