@@ -91,6 +91,8 @@ class Connection(asyncio.Protocol):
         while True:
             if answer.sending:
                 self.due_in(answer.timeouts.idle)
+            # A body that never waits must not keep the loop either: answer and loss are noticed only there.
+            await asyncio.sleep(0)
             piece = await anext(body, None)
             if piece is None or answer.over:
                 break
@@ -125,6 +127,8 @@ class Connection(asyncio.Protocol):
         """Write in slices, each after the one before has left; stop at an early answer or when the exchange broke."""
         view = data if len(data) <= SLICE else memoryview(data)
         for start in range(0, len(view), SLICE):
+            if start:
+                await asyncio.sleep(0)  # an upstream that takes everything at once must not keep the loop
             while not self._writable and not answer.over:
                 self.due_in(answer.timeouts.idle)
                 self._sender = self.loop.create_future()

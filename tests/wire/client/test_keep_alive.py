@@ -7,6 +7,7 @@ import pytest
 from gateway.core.http import Outgoing, Timeouts
 from tests.wire.client.asking import SOON, Make, Start, failure, get, how, whole
 from tests.wire.scripted import (
+    Wire,
     answer,
     close,
     half_close,
@@ -19,6 +20,15 @@ from tests.wire.scripted import (
 )
 
 _OK = answer(b"ok")
+
+
+async def serve_numbers(wire: Wire) -> None:
+    """Answer each request with its own target."""
+    read = read_request()
+    while True:
+        await read(wire)
+        target = wire.upstream.requests[-1].line.split()[1]
+        wire.writer.write(answer(target))
 
 
 async def test_the_latest_connection_is_used_first(make_client: Make, scripted: Start) -> None:
@@ -114,6 +124,16 @@ async def test_the_facts_of_a_connection_that_ends_unanswered(
     await upstream.settled()
 
 
+async def test_an_unread_answer_holds_no_connection(make_client: Make, scripted: Start) -> None:
+    """Once an answer has come whole, its connection serves the next exchange; its bytes wait for their reader."""
+    upstream = await scripted([serve_numbers])
+    client = make_client(connections=1)
+    answers = [await client.open(get(upstream.origin, b"/%d" % number), SOON) for number in range(3)]
+
+    assert [b"/2", b"/1", b"/0"] == [await whole(got) for got in reversed(answers)]
+    assert 1 == upstream.connections
+
+
 async def test_a_stale_connection_fails_once_then_a_new_one_serves(make_client: Make, scripted: Start) -> None:
     """The client itself repeats nothing: after a lost race the next call simply gets a new connection."""
     upstream = await scripted([read_request(), send(_OK), read_request(), reset()], [serve(_OK)])
@@ -178,15 +198,6 @@ async def test_no_more_connections_than_allowed_and_first_come_first_served(make
     assert upstream.connections == 2
     waited = [number for number in order if number > 1]  # 0 and 1 made the connections
     assert max(abs(place - number) for place, number in enumerate(waited, start=2)) <= 2
-
-
-async def serve_numbers(wire: object) -> None:
-    """Answer each request with its own target."""
-    read = read_request()
-    while True:
-        await read(wire)  # type: ignore[arg-type]  # a step that is written out
-        target = wire.upstream.requests[-1].line.split()[1]  # type: ignore[attr-defined]  # as above
-        wire.writer.write(answer(target))  # type: ignore[attr-defined]  # as above
 
 
 async def test_the_wait_for_a_place_is_part_of_connect(make_client: Make, scripted: Start) -> None:

@@ -11,14 +11,14 @@ import trustme
 from gateway.core.http import Origin, Timeouts, UpstreamFailed
 from gateway.wire.dial import tls_context
 from tests.wire.client.asking import SOON, Make, Start, Tls, failure, get, how, read_until_failure, whole
-from tests.wire.scripted import answer, close, read_eof, read_request, reset, send, serve, stall
+from tests.wire.scripted import Wire, answer, close, read_eof, read_request, reset, send, serve, stall, until
 
 _OK = answer(b"ok")
 
 
 async def test_a_trusted_upstream(make_client: Make, scripted: Start, tls: Tls) -> None:
     """Requests pass, connections are reused, HTTP/1.1 is what we offer and SNI names the host."""
-    names, chosen = [], []
+    names = []
 
     def note(ssl_socket: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         names.append(name)
@@ -33,11 +33,11 @@ async def test_a_trusted_upstream(make_client: Make, scripted: Start, tls: Tls) 
         got = await client.open(get(upstream.origin), SOON)
         reused.append(got.reused)
         assert b"ok" == await whole(got)
-    chosen.append(upstream.wires[-1].writer.get_extra_info("ssl_object").selected_alpn_protocol())
+    chosen = upstream.wires[-1].writer.get_extra_info("ssl_object").selected_alpn_protocol()
     tls.server.sni_callback = None
 
     assert ("connect", "tls", "CERTIFICATE_VERIFY_FAILED") == (first.stage, first.fault, first.detail)
-    assert (["localhost", None], ["http/1.1"], [False, True]) == (names, chosen, reused)
+    assert (["localhost", None], "http/1.1", [False, True]) == (names, chosen, reused)
 
 
 async def test_an_unknown_authority(make_client: Make, scripted: Start, tls: Tls) -> None:
@@ -93,8 +93,8 @@ async def test_a_handshake_that_never_ends(make_client: Make, scripted: Start, t
 async def test_tcp_ends_before_tls_does(make_client: Make, scripted: Start, tls: Tls) -> None:
     """Without TLS's own goodbye an open-ended body is cut, not finished: anyone could have cut it."""
 
-    async def hang_up(wire: object) -> None:
-        raw = wire.writer.get_extra_info("socket")  # type: ignore[attr-defined]  # a step that is written out
+    async def hang_up(wire: Wire) -> None:
+        raw = wire.writer.get_extra_info("socket")
         with socket.socket(fileno=os.dup(raw.fileno())) as below:
             below.shutdown(socket.SHUT_WR)
 
@@ -117,11 +117,7 @@ async def test_tls_says_goodbye(make_client: Make, scripted: Start, tls: Tls) ->
 async def test_an_idle_connection_that_ends(make_client: Make, scripted: Start, tls: Tls, end: object) -> None:
     """Under TLS too, an idle connection that ends leaves the pool before anyone could use it."""
     go = asyncio.Event()
-
-    async def wait(wire: object) -> None:
-        await go.wait()
-
-    upstream = await scripted([read_request(), send(_OK), wait, end], [serve(_OK)], tls=tls.server)
+    upstream = await scripted([read_request(), send(_OK), until(go), end], [serve(_OK)], tls=tls.server)
     client = make_client(tls=tls.client)
     await whole(await client.open(get(upstream.origin), SOON))
     go.set()
