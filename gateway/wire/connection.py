@@ -91,6 +91,8 @@ class Connection(asyncio.Protocol):
         while True:
             if answer.sending:
                 self.due_in(answer.timeouts.idle)
+            # A body that never waits must not keep the loop either: answer and loss are noticed only there.
+            await asyncio.sleep(0)
             piece = await anext(body, None)
             if piece is None or answer.over:
                 break
@@ -125,6 +127,8 @@ class Connection(asyncio.Protocol):
         """Write in slices, each after the one before has left; stop at an early answer or when the exchange broke."""
         view = data if len(data) <= SLICE else memoryview(data)
         for start in range(0, len(view), SLICE):
+            if start:
+                await asyncio.sleep(0)  # an upstream that takes everything at once must not keep the loop
             while not self._writable and not answer.over:
                 self.due_in(answer.timeouts.idle)
                 self._sender = self.loop.create_future()
@@ -236,10 +240,13 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is None:
+        if answer is None or self._transport is None:
             self.drop()
-        else:
+        elif _said_goodbye(self._transport):
             answer.ended(self)
+        else:
+            answer.broke("reset", "TCP ended before TLS did")
+            self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer
@@ -261,3 +268,17 @@ def _fault(error: Exception | None) -> Fault:
         return "tls"
     # The kernel's own: keep-alive probes or retransmissions without an answer.
     return "timeout" if isinstance(error, TimeoutError) else "reset"
+
+
+def _said_goodbye(transport: asyncio.Transport) -> bool:
+    """Whether the peer ended its TLS too. Event loops report both ends alike, but only TLS's own is the peer's word:
+    anyone on the way can end TCP, and so cut a body that has no length."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

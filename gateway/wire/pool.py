@@ -71,14 +71,6 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(_closed())
 
-    @property
-    def idle(self) -> int:
-        return len(self._idle)
-
-    @property
-    def open(self) -> int:
-        return self._count
-
     async def _make(self) -> Connection:
         self._refuse_when_closed()
         connection = await self._dial(self._new)

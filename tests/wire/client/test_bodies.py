@@ -143,10 +143,10 @@ async def test_a_slow_reader_is_not_a_silent_upstream(make_client: Make, scripte
     upstream = await scripted(
         [read_request(), send(_CHUNKED + b"3\r\nabc\r\n"), until(go), send(b"3\r\ndef\r\n0\r\n\r\n")]
     )
-    got = await make_client().open(get(upstream.origin), Timeouts(5.0, first_byte=0.1, idle=0.1))
-    await asyncio.sleep(0.3)
+    got = await make_client().open(get(upstream.origin), Timeouts(5.0, first_byte=0.3, idle=0.3))
+    await asyncio.sleep(0.6)
     first = await got.read()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.6)
     go.set()
 
     assert b"abcdef" == first + await whole(got)

@@ -75,17 +75,17 @@ async def test_connecting_takes_too_long(make_client: Make, deaf_port: int) -> N
     [(b"", False), (b"HTTP/1.1 200 OK\r\nX:", True), (b"HTTP/1.1 103 Early Hints\r\n\r\n", True)],
     ids=["nothing", "half a head", "hints"],
 )
-@pytest.mark.parametrize("body", [None, b"abc", b"x" * 300_000, "stream"])
+@pytest.mark.parametrize("body", [None, b"x" * 300_000, "stream"])
 async def test_no_head_in_time(make_client: Make, scripted: Start, sent: bytes, answered: bool, body: Any) -> None:
     """Until the final head is complete `first_byte` counts: stage "head", fault "timeout"."""
     upstream = await scripted([read_request(), send(sent), stall()])
     body = stream(b"abc") if body == "stream" else body
     client = make_client()
 
-    failed = await failure(client.open(post(upstream.origin, body), Timeouts(5.0, first_byte=0.1, idle=5.0)))
+    failed = await failure(client.open(post(upstream.origin, body), Timeouts(5.0, first_byte=0.15, idle=5.0)))
 
     assert ("head", "timeout", False, answered) == how(failed)
-    assert failed.seconds > 0.09
+    assert failed.seconds > 0.14
 
 
 _WHOLE = {"length": answer(b"hello"), "chunked": chunked(b"he", b"llo", trailers=[b"T: 1"])}

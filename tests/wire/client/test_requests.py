@@ -242,11 +242,11 @@ async def test_a_long_upload_is_no_silence(make_client: Make, scripted: Start) -
     upstream = await scripted([read_request(), send(answer(b"ok"))])
 
     async def body() -> AsyncIterator[bytes]:
-        for _ in range(8):
+        for _ in range(12):
             yield b"x"
             await asyncio.sleep(0.05)
 
-    got = await make_client().open(post(upstream.origin, body()), Timeouts(5.0, first_byte=0.2, idle=5.0))
+    got = await make_client().open(post(upstream.origin, body()), Timeouts(5.0, first_byte=0.4, idle=5.0))
 
     assert b"ok" == await whole(got)
 
