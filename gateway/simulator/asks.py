@@ -37,9 +37,9 @@ Asks = dict[str, str]
 
 
 def last_text(body: Mapping[str, Any]) -> str:
-    """The last text of the last message of the prompt."""
-    messages = body.get("messages") or [{}]
-    content = messages[-1].get("content")
+    """The last text of the prompt; a system message at its end, as Claude Code has, asks nothing."""
+    messages = [message for message in body.get("messages") or [] if message.get("role") != "system"]
+    content = messages[-1].get("content") if messages else None
     if isinstance(content, str):
         return content
     texts = [

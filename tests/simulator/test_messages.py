@@ -292,11 +292,23 @@ async def test_markers_in_the_prompt_work_without_headers(http: aiohttp.ClientSe
     assert (3, "pause_turn") == (message["usage"]["output_tokens"], message["stop_reason"])
 
 
+async def test_a_system_message_at_the_end_asks_nothing(http: aiohttp.ClientSession) -> None:
+    """Claude Code ends its prompts with a system message; the question stands before it."""
+    asked = body("Hello. [[simulate output=3 pause]]")
+    asked["messages"].append({"role": "system", "content": [{"type": "text", "text": "# Environment"}]})
+
+    _, message = await post(http, "/v1/messages", asked)
+
+    assert (3, "pause_turn") == (message["usage"]["output_tokens"], message["stop_reason"])
+
+
 async def test_a_signature_may_be_huge(http: aiohttp.ClientSession) -> None:
     """A single event can be larger than any buffer a reader might have."""
     seen = await stream(http, body(thinking={"type": "adaptive"}), x_simulator_answer="signature=300000")
 
-    sizes = [len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"]
+    sizes = [
+        len(data["delta"]["signature"]) for _, data in seen if data.get("delta", {}).get("type") == "signature_delta"
+    ]
     assert [300_000] == sizes
 
 
