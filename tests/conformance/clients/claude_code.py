@@ -23,6 +23,8 @@ QUIET = {
     "DISABLE_AUTOUPDATER": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_MAX_RETRIES": "1",
+    "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody serves it: whatever it still wants from elsewhere ends here
+    "NO_PROXY": "127.0.0.1",
     "IS_SANDBOX": "1",  # it refuses to skip permissions as root outside of one
 }
 
@@ -86,7 +88,7 @@ def both_headers(base_url: str, key: str) -> Any:
 
 
 def first_contact(base_url: str, key: str) -> Any:
-    """The start without the switch that keeps it silent: a greeting and the list of models come before the message."""
+    """The start of one that is told to look for models: it reads their list before its first message."""
     given = environment(base_url, ANTHROPIC_AUTH_TOKEN=key, CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY="1")
     return answered("Say hello.", given=given | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""})
 
@@ -124,7 +126,7 @@ def stream(base_url: str, key: str) -> Any:
 def gzipped(base_url: str, key: str) -> Any:
     """Bodies are gzipped only on the way to Claude's own host: here through a forward proxy that leads elsewhere."""
     with forwarding(base_url) as proxy:
-        given = environment("http://api.anthropic.com", ANTHROPIC_AUTH_TOKEN=key, HTTP_PROXY=proxy.url)
+        given = environment("http://api.anthropic.com", ANTHROPIC_AUTH_TOKEN=key, HTTPS_PROXY=proxy.url)
         seen = answered("Say hello.", given=given | {"CLAUDE_CODE_GZIP_REQUEST_BODIES": "1"})
     # Its prompts to Claude's own host carry random ids, so their size is no fact to compare.
     return {"result": seen["result"], "encodings": proxy.encodings}
