@@ -7,7 +7,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format lock clean run-environment dev-environment clients
+.PHONY: help run test check lint types format lock clean run-environment dev-environment clients-environment
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -18,7 +18,7 @@ run: run-environment ## set up and start the gateway (on Claude with ANTHROPIC_A
 
 test: check ## set up and pass every check: format, lint, types, import contract, tests
 
-check: lint types clients ## what CI runs, the same as `make test`
+check: lint types clients-environment ## what CI runs, the same as `make test`
 	@$(DEV) -m pytest --quiet -n $(JOBS) $(ARGS)
 
 lint: dev-environment ## formatting and lint, changing nothing
@@ -45,5 +45,5 @@ run-environment:
 dev-environment:
 	@sh scripts/venv.sh .venv-dev requirements-dev.lock
 
-clients: dev-environment
+clients-environment: dev-environment
 	@sh tests/conformance/install.sh $(DEV) .venv-clients
