@@ -26,6 +26,7 @@ from gateway.proxy import Proxy
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
 from gateway.store.ledger import Ledger
+from gateway.store.redis import RedisLedger
 from gateway.upstream import Upstream
 from gateway.wire.client import HttpClient
 from gateway.wire.proxies import proxies
@@ -91,7 +92,7 @@ class App:
     ) -> "App":
         """The process as its settings describe it."""
         client = HttpClient(proxies=proxies(env))
-        return cls(settings, policy, Embedded(), log, client=client, marks=marks)
+        return cls(settings, policy, ledger_for(settings), log, client=client, marks=marks)
 
     async def start(self) -> None:
         await self._ledger.start()
@@ -146,6 +147,18 @@ class App:
         self._log.info("draining", running=self.server.running)
         await self.stop(hurry)
         watching.cancel()
+
+
+def ledger_for(settings: Settings) -> Ledger:
+    """Redis when its URL is set, else the embedded store of one process."""
+    if settings.redis_url is None:
+        return Embedded(settings.state_dir)
+    return RedisLedger(
+        settings.redis_url.get_secret_value(),
+        settings.state_dir,
+        namespace=settings.redis_namespace,
+        timeout_ms=settings.store_timeout_ms,
+    )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

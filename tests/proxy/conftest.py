@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -71,7 +72,7 @@ def policy_for(base_url: str, **team: Any) -> Policy:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """`await start(upstream.url, policy changes of team search…, settings=…)`."""
     started: list[Running] = []
 
@@ -79,7 +80,8 @@ async def start() -> AsyncIterator[Start]:
         chosen = Settings(_env_file=None, port=0, ops_port=0, **(settings or {}))
         running = Running(None)  # type: ignore[arg-type]  # filled in below: the log needs it first
         log = structlog.wrap_logger(_Lines(running.lines), processors=[_keep])
-        running.app = App(chosen, policy_for(upstream, **team), Embedded(), log, client=HttpClient())
+        ledger = Embedded(tmp_path / f"state-{len(started)}")
+        running.app = App(chosen, policy_for(upstream, **team), ledger, log, client=HttpClient())
         await running.app.start()
         started.append(running)
         return running
