@@ -43,7 +43,7 @@ def check(config: Path, *, as_json: bool, without_secrets: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def simulate(arguments: tuple[str, ...]) -> None:
     """Start a Claude API that runs on this machine, for demos, tests and rehearsals."""
-    from gateway.simulator.__main__ import main as run
+    from gateway.simulator.command import main as run
 
     sys.argv = ["gateway simulate", *arguments]  # it has its own parser, because it shares nothing with the gateway
     run()

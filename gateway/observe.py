@@ -112,7 +112,7 @@ class Observer:
         """What the ledger has to say: once per outage, never per request."""
         self._log.warning(name, **facts)
 
-    def timed(self, operation: str, seconds: float, failed: bool) -> None:
+    def timed(self, operation: str, seconds: float, *, failed: bool) -> None:
         """One call to the store."""
         self._child(self._store_seconds, operation).observe(seconds)
         if failed:

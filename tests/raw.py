@@ -59,6 +59,18 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
+    def hold(self) -> None:
+        """Stop reading from the socket."""
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        self._transport.resume_reading()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        assert isinstance(self.writer.transport, asyncio.Transport)
+        return self.writer.transport
+
     def abort(self) -> None:
         self.writer.transport.abort()
 

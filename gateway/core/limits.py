@@ -200,7 +200,8 @@ def budget_faults(budgets: Sequence[Budget]) -> list[str]:
             dollars = budget.ceiling_nano / 10**9
             faults.append(f"{name}: ${dollars:,.2f} is not above 0 and at most ${MOST_NANO // 10**9:,}")
         try:
-            ZoneInfo(budget.time_zone)
+            if budget.time_zone != "UTC":
+                ZoneInfo(budget.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             faults.append(f"{name}: '{budget.time_zone}' is not a time zone; write one like 'Europe/Berlin'")
     twice = Counter((budget.owner, budget.per) for budget in budgets)

@@ -4,7 +4,7 @@ A period is named by its local date ("2026-11-20", "2026-11"), so that a changed
 its count. Times are store milliseconds since the epoch.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -57,8 +57,9 @@ def months_before(label: str, months: int) -> str:
 
 
 @lru_cache(64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _zone(name: str) -> tzinfo:
+    # UTC needs no time zone data, which a small image may not have.
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 @lru_cache(1024)

@@ -1,6 +1,7 @@
 """However a request ends, the end is honest: for the client, for Claude and in the one log line."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -8,11 +9,13 @@ from tests.proxy.conftest import ASK, KEY, Running, Start
 from tests.raw import request
 from tests.wire.scripted import (
     Scripted,
+    Step,
     close,
     half_close,
     pause,
     pour,
     read_eof,
+    read_exactly,
     read_head,
     read_request,
     reset,
@@ -84,9 +87,11 @@ async def test_client_that_half_closes_counts_as_gone(start: Start) -> None:
     ids=["border", "in-a-line", "at-a-line-end", "after-a-line", "nothing-yet"],
 )
 @pytest.mark.parametrize("death", [close, reset], ids=["eof", "reset"])
-async def test_upstream_that_dies_in_a_stream(start: Start, sent: bytes, kept: bytes, death: object) -> None:
+async def test_upstream_that_dies_in_a_stream(
+    start: Start, sent: bytes, kept: bytes, death: Callable[[], Step]
+) -> None:
     """The client gets an error event, and no broken event before it."""
-    script = [read_request(), send(STREAM + (chunk(sent) if sent else b"")), pause(0.05), death()]  # type: ignore[operator]
+    script = [read_request(), send(STREAM + (chunk(sent) if sent else b"")), pause(0.05), death()]
     async with Scripted(script) as upstream:
         gateway = await start(upstream.url)
         got = await gateway.ask("POST", "/v1/messages", body=ASK)
@@ -130,9 +135,9 @@ async def test_upstream_that_dies_in_a_json_body(start: Start, head: bytes) -> N
     ],
     ids=["close", "reset", "half-close", "garbage", "silence"],
 )
-async def test_upstream_that_never_answers(start: Start, script: list[object], status: int, kind: str) -> None:
+async def test_upstream_that_never_answers(start: Start, script: list[Step], status: int, kind: str) -> None:
     """Each way not to answer has its own API-shaped error, and is worth a repeat by the client."""
-    async with Scripted(script) as upstream:  # type: ignore[arg-type]
+    async with Scripted(script) as upstream:
         gateway = await start(upstream.url, settings={"first_byte_seconds": 0.3})
         got = await gateway.ask("POST", "/v1/messages", body=ASK)
 
@@ -187,7 +192,7 @@ async def test_body_that_never_ends(start: Start) -> None:
 async def test_upload_passes_while_it_comes(start: Start) -> None:
     """A file is never held: its first bytes reach Claude before its last ones leave the client."""
     arrived = asyncio.Event()
-    fine = [read_head(), tell(arrived), read_until_done(3 << 20), send(FINE)]
+    fine = [read_head(), tell(arrived), read_exactly(3 << 20), send(FINE)]
     async with Scripted(fine) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
@@ -233,12 +238,12 @@ async def test_slow_reader_holds_the_upstream_back(start: Start) -> None:
     async with Scripted([read_request(), send(head), pour(total)]) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
-            client.writer.transport.pause_reading()
+            client.hold()
             client.send(request("GET", "/v1/files/file_1/content", key=KEY))
             poured = await steady(upstream)
 
             assert poured < 16 << 20
-            client.writer.transport.resume_reading()
+            client.go_on()
             got = await client.answer("GET")
 
     assert len(got.body) == total
@@ -278,12 +283,6 @@ async def test_old_client(start: Start) -> None:
     assert (got.values(b"transfer-encoding"), got.body) == ([], START)
 
 
-def read_until_done(size: int) -> object:
-    from tests.wire.scripted import read_exactly
-
-    return read_exactly(size)
-
-
 async def steady(upstream: Scripted) -> int:
     """What the upstream could pour, once it has stopped growing."""
     last, same = -1, 0
@@ -303,7 +302,7 @@ async def test_unhandled_fault_is_an_answer_and_a_line(start: Start) -> None:
         raise RuntimeError("gwk_planted_secret")
 
     gateway: Running = await start("http://127.0.0.1:9")
-    gateway.app.observer.authenticated = broken  # type: ignore[method-assign,assignment]
+    gateway.app.observer.authenticated = broken  # type: ignore[method-assign]
     got = await gateway.ask("POST", "/v1/messages", body=ASK)
 
     assert got.error[:2] == (500, "api_error")

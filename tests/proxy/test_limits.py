@@ -121,10 +121,13 @@ async def test_model_without_a_price(start: Start) -> None:
 
 async def test_cut_stream_is_charged_for_what_was_seen(start: Start) -> None:
     """A client that leaves pays the input and the output it was sent, and the row says that it is an estimate."""
-    first = b'event: message_start\ndata: {"type":"message_start","message":{"model":"claude-opus-5","usage":{"input_tokens":1000,"output_tokens":1}}}\n\n'
+    first = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"model":"claude-opus-5",'
+        b'"usage":{"input_tokens":1000,"output_tokens":1}}}\n\n'
+    )
     delta = (
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
-        % (b"x" * 400)
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":"%b"}}\n\n' % (b"x" * 400)
     )
     async with Scripted([read_request(), send(STREAM + chunk(first + delta)), stall()]) as upstream:
         gateway = await start(upstream.url)

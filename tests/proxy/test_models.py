@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.proxy.conftest import Start
-from tests.wire.scripted import Scripted, read_request, send, serve, stall
+from tests.wire.scripted import Scripted, Step, read_request, send, serve, stall
 
 IDS = ["claude-opus-5", "claude-opus-4-8", "claude-sonnet-5", "claude-haiku-4-5-20251001"]
 
@@ -87,9 +87,9 @@ async def test_second_call_asks_nobody(start: Start) -> None:
 
 
 @pytest.mark.parametrize("script", [[read_request(), stall()], []], ids=["silent", "gone"])
-async def test_upstream_is_slow_or_gone(start: Start, script: list[object]) -> None:
+async def test_upstream_is_slow_or_gone(start: Start, script: list[Step]) -> None:
     """Without an upstream the models that the gateway knows by name stand in, in time for Claude Code."""
-    async with Scripted(script) as upstream:  # type: ignore[arg-type]
+    async with Scripted(script) as upstream:
         gateway = await start(upstream.url, models=("claude-haiku-*",))
         began = time.monotonic()
         got = await gateway.ask("GET", "/v1/models?limit=1000")

@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,9 +46,6 @@ class Process:
         port = int(str((await self.said("started"))["port"]))
         async with RawClient(port) as client:
             return await client.ask(method, target, [(b"anthropic-version", b"2023-06-01")], body, key=key or self.key)
-
-
-Serve = Callable[..., "asynccontextmanager[Process]"]
 
 
 @asynccontextmanager
