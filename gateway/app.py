@@ -111,6 +111,7 @@ class App:
         while self.server.running and time.monotonic() < deadline and not hurry.is_set():
             await _wait(hurry, 0.05)
         await self.server.stop()
+        await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
         await self._ledger.stop()
         await self._client.close()
         await self._ops.stop()

@@ -7,6 +7,7 @@ without an await, so that neither an error nor a cancellation can skip it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_length
 from gateway.core.billing import bill, settlement_for
@@ -17,16 +18,15 @@ from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
-from gateway.core.meter import Meter
-from gateway.core.metering import meter_of
 from gateway.core.routes import Body, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
+from gateway.drains import Drains
 from gateway.local import LocalAnswers
 from gateway.observe import Observer
 from gateway.platforms.platform import Draft
-from gateway.relay import answer_json, end_broken, end_quietly, is_stream, read_whole, refuse, relay
-from gateway.store.ledger import Ledger
+from gateway.relay import Tap, answer_json, end_broken, end_quietly, read_whole, refuse, relay, tap_of
+from gateway.store.ledger import Ledger, StoreDown
 from gateway.upstream import Upstream
 from gateway.wire.server import ClientGone, Incoming
 
@@ -56,11 +56,12 @@ class Proxy:
         self._marks = marks or []  # on every answer: that the upstream is the simulator, say
         self._watching: dict[asyncio.Task[None], Exchange] = {}
         self._draining = False
+        self._drains = Drains()
 
     async def handle(self, incoming: Incoming) -> None:
         path, _ = query_of(incoming.target)
         x = Exchange.open(self._policy(), time.monotonic(), incoming.method, path)
-        meter: Meter | None = None
+        tap: Tap | None = None
         body: BufferedBody | None = None
         answer: Answer | None = None
         try:
@@ -96,37 +97,44 @@ class Proxy:
                 await local(x, incoming, matched, self._ours(x))
                 return
             draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
-            answer = await self._upstream.send(x, draft)
-            meter = meter_of(route.name, stream=is_stream(answer), status=answer.status)
+            sending = self._upstream.send(x, draft)
+            outlasts = x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS
+            answer = await (self._drains.outlast(x, sending) if outlasts else sending)
+            tap = tap_of(x, answer)
             if route.stream:
                 self._watch(x)
             if route.batch_urls and answer.status < 300:
                 answer = await read_whole(answer, lambda read: rewrite_results_urls(read, self._base_url(incoming)))
-            await relay(x, incoming, answer, meter=meter, ours=self._ours(x), now=time.monotonic)
+            await relay(x, incoming, answer, tap=tap, ours=self._ours(x), now=time.monotonic)
         except ClientGone:
             x.ended = "client_gone"
         except GatewayError as error:
-            self._fail(x, incoming, meter, error)
+            self._fail(x, incoming, tap, error)
+        except StoreDown as down:
+            self._fail(x, incoming, tap, GatewayError("store_down", _STORE_DOWN, retry_after=2, detail=str(down)))
         except Exception as fault:  # noqa: BLE001 - the last resort: a bug must become an answer, a line and a metric
             self._observer.faulted(fault, x.id)
-            self._fail(x, incoming, meter, GatewayError("internal", _OUR_FAULT, detail=type(fault).__name__))
+            self._fail(x, incoming, tap, GatewayError("internal", _OUR_FAULT, detail=type(fault).__name__))
         except asyncio.CancelledError:
             x.ended = "client_gone" if incoming.gone else "cut"
             if not incoming.gone:
-                self._last_words(x, incoming, meter)
+                self._last_words(x, incoming, tap)
             raise
         finally:
-            if answer is not None:
-                answer.close()
-            if body is not None:
-                body.release()
-            self._close(x, incoming, meter)
+            x.bytes_in, x.bytes_out = incoming.bytes_in, incoming.bytes_out
+            end = partial(self._end, x, answer, body)
+            if x.ended != "client_gone" or not self._drains.take_over(x, answer, tap, end):
+                end(tap)
 
     def drain(self) -> None:
         """Stop session streams: they have no end of their own, and their clients know how to come back."""
         self._draining = True
         for task in list(self._watching):
             task.cancel()
+
+    async def stop(self, seconds: float) -> None:
+        """Wait for what still runs without a client, at most so long."""
+        await self._drains.stop(seconds)
 
     def _watch(self, x: Exchange) -> None:
         task = asyncio.current_task()
@@ -136,28 +144,32 @@ class Proxy:
         if self._draining:
             task.cancel()
 
-    def _last_words(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
+    def _last_words(self, x: Exchange, incoming: Incoming, tap: Tap | None) -> None:
         if x.route is not None and x.route.stream and incoming.started:
-            end_quietly(incoming, meter)
+            end_quietly(incoming, tap)
             return
         error = GatewayError("draining", "The gateway is restarting. Send the request again.", retry_after=1)
-        self._fail(x, incoming, meter, error)
+        self._fail(x, incoming, tap, error)
 
-    def _fail(self, x: Exchange, incoming: Incoming, meter: Meter | None, error: GatewayError) -> None:
+    def _fail(self, x: Exchange, incoming: Incoming, tap: Tap | None, error: GatewayError) -> None:
         x.ended = "upstream_failed" if error.kind in UPSTREAM_KINDS else "refused"
         try:
             if incoming.started:
                 x.ended = "cut"
-                end_broken(x, incoming, meter, error)
+                end_broken(x, incoming, tap, error)
             else:
                 refuse(x, incoming, error, self._ours(x))
         except ClientGone:
             x.ended = "client_gone"
 
-    def _close(self, x: Exchange, incoming: Incoming, meter: Meter | None) -> None:
+    def _end(self, x: Exchange, answer: Answer | None, body: BufferedBody | None, tap: Tap | None) -> None:
+        """The last thing that happens to an exchange, exactly once: let go, bill, settle, observe."""
+        if answer is not None:
+            answer.close()
+        if body is not None:
+            body.release()
         x.finished = time.monotonic()
-        x.bytes_in, x.bytes_out = incoming.bytes_in, incoming.bytes_out
-        bill(x, meter, time.time())
+        bill(x, tap.meter if tap is not None else None, time.time())
         if x.claim is not None:
             self._ledger.settle(x.hold, settlement_for(x))
         self._observer.finished(x)
@@ -177,6 +189,7 @@ class Proxy:
         return f"{'https' if incoming.secure else 'http'}://{host}"
 
 
+_STORE_DOWN = "The gateway can't reach its store of limits and budgets. Retry in a moment."
 _OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
 
 

@@ -14,7 +14,7 @@ from gateway.core.faults import failure
 from gateway.core.headers import client_headers, lookup
 from gateway.core.http import Answer, Headers, UpstreamFailed
 from gateway.core.meter import Meter
-from gateway.core.metering import EventMeter
+from gateway.core.metering import EventMeter, meter_of
 from gateway.wire.server import Incoming
 
 
@@ -22,8 +22,47 @@ def is_stream(answer: Answer) -> bool:
     return (lookup(answer.headers, b"content-type") or b"").lower().startswith(b"text/event-stream")
 
 
+class Tap:
+    """What each chunk is shown to on its way: the meter, through a decoder when the body came compressed.
+
+    A coding that the standard library can't read leaves the meter without usage, which it reports as such.
+    """
+
+    def __init__(self, meter: Meter | None, answer: Answer) -> None:
+        self.meter = meter
+        self.feed = _unmetered if meter is None else _feed_of(meter, answer)
+
+
+def tap_of(x: Exchange, answer: Answer) -> Tap:
+    """The tap of this route's answer."""
+    assert x.route is not None
+    return Tap(meter_of(x.route.name, stream=is_stream(answer), status=answer.status), answer)
+
+
+def _feed_of(meter: Meter, answer: Answer) -> Callable[[bytes], None]:
+    coding = (lookup(answer.headers, b"content-encoding") or b"").strip().lower()
+    if coding in (b"", b"identity"):
+        return meter.feed
+    if coding not in (b"gzip", b"x-gzip", b"deflate"):
+        return _unmetered
+    decoder = zlib.decompressobj(47)
+
+    def feed(chunk: bytes) -> None:
+        try:
+            meter.feed(decoder.decompress(chunk))
+        except zlib.error:
+            # The client will find out by itself; metering ends here and the usage stays unseen.
+            return
+
+    return feed
+
+
+def _unmetered(chunk: bytes) -> None:
+    """What can't be read is relayed without being looked at."""
+
+
 async def relay(
-    x: Exchange, incoming: Incoming, answer: Answer, *, meter: Meter | None, ours: Headers, now: Callable[[], float]
+    x: Exchange, incoming: Incoming, answer: Answer, *, tap: Tap, ours: Headers, now: Callable[[], float]
 ) -> None:
     """Pass the answer on, chunk by chunk, metering a copy."""
     stream = is_stream(answer)
@@ -34,38 +73,38 @@ async def relay(
     incoming.begin(answer.status, headers, length=declared_length(answer), stream=stream, reason=answer.reason)
     if stream:
         await incoming.flush()
-    feed = fed(meter, answer)
     waited = now()
     try:
         chunk = await answer.read()
         x.first_byte = now()
         x.upstream_seconds += x.first_byte - waited
         while chunk:
-            feed(chunk)
+            tap.feed(chunk)
             await incoming.write(chunk)
             chunk = await answer.read()
     except UpstreamFailed as error:
         x.error = failure(error)
         x.ended = "cut"
-        end_broken(x, incoming, meter, x.error)
+        end_broken(x, incoming, tap, x.error)
         return
     incoming.end()
 
 
-def end_broken(x: Exchange, incoming: Incoming, meter: Meter | None, error: GatewayError) -> None:
+def end_broken(x: Exchange, incoming: Incoming, tap: Tap | None, error: GatewayError) -> None:
     """The last words of an answer that can't be finished."""
     if not x.stream:
         incoming.cut()
         return
+    meter = tap.meter if tap is not None else None
     tail = meter.tail_for_error() if isinstance(meter, EventMeter) else b"\n"
     incoming.write_now(tail + error_event(error.row.type, error.message, x.request_id))
     incoming.end()
 
 
-def end_quietly(incoming: Incoming, meter: Meter | None) -> None:
+def end_quietly(incoming: Incoming, tap: Tap | None) -> None:
     """Close an event stream that has no end of its own, so that no broken event is dispatched."""
-    if isinstance(meter, EventMeter):
-        incoming.write_now(meter.tail_for_error())
+    if tap is not None and isinstance(tap.meter, EventMeter):
+        incoming.write_now(tap.meter.tail_for_error())
     incoming.end()
 
 
@@ -105,34 +144,6 @@ class WholeAnswer:
 
     def close(self) -> None:
         self._answer.close()
-
-
-def fed(meter: Meter | None, answer: Answer) -> Callable[[bytes], None]:
-    """What each chunk is shown to before it is relayed: the meter, through a decoder when the body came compressed.
-
-    A coding that the standard library can't read leaves the meter without usage, which it reports as such.
-    """
-    if meter is None:
-        return _unmetered
-    coding = (lookup(answer.headers, b"content-encoding") or b"").strip().lower()
-    if coding in (b"", b"identity"):
-        return meter.feed
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        return _unmetered
-    decoder = zlib.decompressobj(47)
-
-    def feed(chunk: bytes) -> None:
-        try:
-            meter.feed(decoder.decompress(chunk))
-        except zlib.error:
-            # The client will find out by itself; metering ends here and the usage stays unseen.
-            return
-
-    return feed
-
-
-def _unmetered(chunk: bytes) -> None:
-    """What can't be read is relayed without being looked at."""
 
 
 def declared_length(answer: Answer) -> int | None:

@@ -42,7 +42,7 @@ def _usage(x: Exchange, meter: Meter | None) -> Usage | None:
     if x.route is None or x.route.weigh is not Weigh.TOKENS:
         return None
     if meter is not None:
-        return meter.finish(ended=_METERED_END[x.ended])
+        return meter.finish(ended=x.body_ended or _METERED_END[x.ended])
     if x.unanswered is not None:
         return unknown(x.unanswered)
     return None

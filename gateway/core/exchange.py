@@ -11,6 +11,7 @@ from gateway.core.errors import GatewayError, RefusedBy
 from gateway.core.limits import Claim, Verdict
 from gateway.core.routes import Route
 from gateway.core.teams import GatewayKey, Policy, Team
+from gateway.core.usage import Ended as BodyEnded
 from gateway.core.usage import Reason, Usage
 
 Ended = Literal["ok", "refused", "upstream_failed", "client_gone", "cut"]
@@ -65,6 +66,7 @@ class Exchange:
     error: GatewayError | None = None
     refused_by: RefusedBy | None = None
     unanswered: Reason | None = None  # it went out whole and no answer came: Claude may have charged for it
+    body_ended: BodyEnded | None = None  # when the upstream's body outlived the client
     usage: Usage | None = None
     oddities: tuple[str, ...] = ()
     cost_nano: int = 0
