@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         if not keep or transport.is_closing() or transport.get_write_buffer_size():
             self.drop()
             return
-        self.resume_reading()  # an idle connection must see its end
+        self.resume_reading()  # a loop may deliver once more after a pause; an idle connection must see its end
         self.due_in(self.idle_seconds)
         self._on_idle(self)
 

@@ -111,6 +111,15 @@ def until(event: asyncio.Event) -> Step:
     return step
 
 
+def stop_reading() -> Step:
+    """Take nothing more out of the socket. Other steps only leave bytes with asyncio's stream, which reads ahead."""
+
+    async def step(wire: Wire) -> None:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as if streams could only write
+
+    return step
+
+
 def stall() -> Step:
     """Neither read nor write until `settled` is asked, or the upstream stops."""
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.core.http import Origin, Outgoing, UpstreamFailed
+from gateway.core.http import Client, Origin, Outgoing, UpstreamFailed
 from gateway.wire.connection import Connection
 from gateway.wire.dial import dial
 from tests.wire.client.asking import SOON, Make, Start, get, post, stream, whole
-from tests.wire.scripted import answer, chunked, close, read_request, send, serve
+from tests.wire.scripted import answer, chunked, close, read_request, send, serve, stall, stop_reading, until
 
 
 async def test_sockets_are_tuned(scripted: Start) -> None:
@@ -64,7 +64,7 @@ async def test_exchanges_leave_no_cycles(make_client: Make, scripted: Start, kin
 
     async def exchange() -> None:
         try:
-            await whole(await client.open(ask(upstream.origin), SOON))
+            await _exchange(client, ask(upstream.origin))
         except UpstreamFailed:
             assert kind in ("cut", "unanswered", "malformed")
 
@@ -83,3 +83,47 @@ async def test_exchanges_leave_no_cycles(make_client: Make, scripted: Start, kin
         gc.enable()
 
     assert set() == ours
+
+
+async def test_a_connection_that_ended_while_idle_is_forgotten(make_client: Make, scripted: Start) -> None:
+    """The pool keeps nothing of connections that are gone, also when no later request looks for one."""
+    go = asyncio.Event()
+    upstream = await scripted([read_request(), send(answer(b"ok")), until(go), close()])
+    client = make_client()
+    await asyncio.gather(*[_exchange(client, get(upstream.origin)) for _ in range(3)])
+    kept = _connections()
+    go.set()
+    await upstream.settled()
+    gc.collect()
+
+    assert (3, 0) == (kept, _connections())
+
+
+async def _exchange(client: Client, out: Outgoing) -> bytes:
+    return await whole(await client.open(out, SOON))
+
+
+async def test_a_body_that_is_still_leaving_is_not_sent(make_client: Make, scripted: Start) -> None:
+    """What waits in the transport when the answer is whole has not been taken: no next request may queue behind it."""
+    go = asyncio.Event()
+    upstream = await scripted(
+        [read_request(), send(answer(b"ok")), stop_reading(), until(go), send(answer(b"early")), stall()],
+        [serve(answer(b"ok"))],
+        buffer=4096,
+    )
+    client = make_client()
+    await _exchange(client, get(upstream.origin))
+    (connection,) = (thing for thing in gc.get_objects() if type(thing) is Connection and thing.alive)
+    assert connection._transport is not None
+    connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    asked = asyncio.ensure_future(client.open(post(upstream.origin, b"x" * (1 << 18)), SOON))
+    await asyncio.sleep(0)
+    go.set()
+    early = await asked
+    after = await client.open(get(upstream.origin), SOON)
+
+    assert (True, b"early", False, b"ok") == (early.reused, await whole(early), after.reused, await whole(after))
+
+
+def _connections() -> int:
+    return sum(type(thing) is Connection for thing in gc.get_objects())
