@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import hdrs, web
@@ -38,7 +37,6 @@ LINE = 256 * 1024
 LOG = logging.getLogger(__name__)
 OPEN = {"/": b"", "/api/hello": b'{"message":"hello"}'}  # answered without a credential
 OVERLOADED = event("error", {"type": "error", "error": ApiError("overloaded", "Overloaded").error()})
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:

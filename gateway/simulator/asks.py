@@ -12,7 +12,7 @@ way for batches and clients that set no headers). `x-simulator-output-tokens: N`
 | declined=N   | with `fallbacks`: the first model gives N tokens before it declines (billed)             |
 | search=N     | does N web searches, if the request offers web_search; `failed_search` one that fails    |
 | fetch        | does a web fetch, if offered                                                             |
-| file         | writes a downloadable file, if code execution is offered                                 |
+| file         | writes a downloadable file, if code execution is offered; in a session always            |
 | citations    | cites the first document of the prompt                                                   |
 | advisor      | asks the advisor, if the request has an advisor tool                                     |
 | compaction   | compacts first, if the request allows it                                                 |

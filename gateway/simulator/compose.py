@@ -23,6 +23,7 @@ from gateway.simulator.asks import Asks, last_text, number
 from gateway.simulator.cache import Split
 from gateway.simulator.message import Block, Message
 from gateway.simulator.models import MODELS, Model, find
+from gateway.simulator.prompt import source_of
 from gateway.simulator.server_tools import RESULT_TOKENS, server_tools
 from gateway.simulator.speech import sample, speak
 from gateway.simulator.task import Task
@@ -42,8 +43,7 @@ def compose(task: Task) -> Message:
             return refused(body, model, counted)
     seed = seed_of(body)
     writer = Writer(model, seed, body["max_tokens"], task.per_event)
-    fell_back = model is not task.model
-    if fell_back:
+    if model is not task.model:
         counted = decline(task, writer, counted, model)
     if "compaction" in asks and (body.get("compaction") or body.get("context_management")):
         compact(task, writer, counted)
@@ -61,9 +61,9 @@ def compose(task: Task) -> Message:
     if server_tool(body, "web_search_") or server_tool(body, "web_fetch_"):
         usage["server_tool_use"] = {"web_search_requests": task.searches, "web_fetch_requests": task.fetches}
     if task.entries:
-        earlier = sum(entry["output_tokens"] for entry in task.entries if entry["type"] == "message" and not fell_back)
-        kind = "fallback_message" if fell_back else "message"
-        last = entry_of(kind, sampled, usage["output_tokens"] - earlier, model.id if fell_back else None)
+        last = own_entry(task, writer, sampled, 0)
+        earlier = sum(entry["output_tokens"] for entry in task.entries if entry["type"] == last["type"])
+        last["output_tokens"] = usage["output_tokens"] - earlier
         usage["iterations"] = [*task.entries, last]
     return Message(
         fresh_id("msg"),
@@ -79,6 +79,13 @@ def compose(task: Task) -> Message:
         first_usage=usage_of(counted, 0, body, model) if total != counted else None,
         pings=number(asks, "pings", 1),
     )
+
+
+def own_entry(task: Task, writer: Writer, sampled: Split, output: int) -> Object:
+    """The entry of a sampling by the model that answers, named when it is a fallback."""
+    if writer.model is task.model:
+        return entry_of("message", sampled, output, None)
+    return entry_of("fallback_message", sampled, output, writer.model.id)
 
 
 def fallback_model(body: Mapping[str, Any]) -> Model | None:
@@ -134,7 +141,7 @@ def advise(task: Task, writer: Writer, sampled: Split, purse: int) -> Split:
     if "advisor" not in task.asks or advisor is None or writer.left <= 0:
         return sampled
     call = writer.call("server_tool_use", "srvtoolu", "advisor", {})
-    task.entries.append(entry_of("message", sampled, purse - writer.left, None))
+    task.entries.append(own_entry(task, writer, sampled, purse - writer.left))
     advice = speak(writer.seed + 2, 24)
     task.entries.append(entry_of("advisor_message", task.split(advisor), len(advice), advisor.id))
     result = {"type": "advisor_result", "text": "".join(advice)}
@@ -189,7 +196,7 @@ def citations(body: Mapping[str, Any]) -> list[Object]:
     for message in body["messages"]:
         for block in message["content"] if isinstance(message["content"], list) else []:
             if block.get("type") == "document":
-                cited = str((block.get("source") or {}).get("data", ""))[:20]
+                cited = str(source_of(block).get("data", ""))[:20]
                 return [
                     {
                         "type": "char_location",

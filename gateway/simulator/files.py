@@ -16,7 +16,7 @@ from aiohttp import BodyPartReader
 
 from gateway.simulator.errors import ApiError, invalid, not_found
 from gateway.simulator.lists import by_ids, by_page, public
-from gateway.simulator.world import Answer, Call, Live, Object, fresh_id, reply, stamp
+from gateway.simulator.world import Answer, Call, Live, Object, Workspace, fresh_id, reply, stamp
 
 LARGEST = 500 * 1024 * 1024
 PIECE = 256 * 1024
@@ -76,6 +76,27 @@ async def receive(call: Call, part: BodyPartReader) -> Object:
         "_sha256": digest.hexdigest(),
         "_content": keep,
     }
+
+
+def generated(workspace: Workspace, now: float, session: str | None = None) -> Object:
+    """A file made by a tool, in a message or in a session: the only kind whose content can be downloaded."""
+    content = b"written by the simulator\n"
+    file: Object = {
+        "id": fresh_id("file"),
+        "type": "file",
+        "filename": "output.txt",
+        "mime_type": "text/plain",
+        "size_bytes": len(content),
+        "created_at": stamp(now),
+        "downloadable": True,
+        "expires_at": None,
+        "_sha256": hashlib.sha256(content).hexdigest(),
+        "_content": content,
+    }
+    if session:
+        file["scope"] = {"type": "session", "id": session}
+    workspace.of("file")[file["id"]] = file
+    return file
 
 
 def lifetime_of(text: str) -> int:

@@ -91,7 +91,7 @@ def block_tokens(block: Any, model: Model, files: dict[str, Any]) -> int:
         case "text":
             return text_tokens(block.get("text", ""), generation)
         case "image":
-            return image_tokens(block.get("source") or {}, model)
+            return image_tokens(source_of(block), model)
         case "document":
             return document_tokens(block, model, files)
         case "tool_use" | "server_tool_use" | "mcp_tool_use":
@@ -109,8 +109,14 @@ def nested(content: Any, model: Model, files: dict[str, Any]) -> int:
     return sum(block_tokens(item, model, files) for item in items)
 
 
+def source_of(block: dict[str, Any]) -> dict[str, Any]:
+    """The source of a block; a search result's is a word and says nothing about size."""
+    source = block.get("source")
+    return source if isinstance(source, dict) else {}
+
+
 def document_tokens(block: dict[str, Any], model: Model, files: dict[str, Any]) -> int:
-    source = block.get("source") or {}
+    source = source_of(block)
     titles = text_tokens(f"{block.get('title') or ''}{block.get('context') or ''}", model.tokenizer)
     match source.get("type"):
         case "text":

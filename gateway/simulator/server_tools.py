@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.simulator.answer import Writer, server_tool
 from gateway.simulator.asks import last_text, number
+from gateway.simulator.files import generated
 from gateway.simulator.task import Task
 from gateway.simulator.world import Object, fresh_id, stamp
 
@@ -62,19 +63,7 @@ def container(task: Task) -> Object:
 
 def write_file(task: Task, writer: Writer) -> None:
     """A file made by a tool: the only kind whose content can be downloaded."""
-    content = b"written by the simulator\n"
-    file: Object = {
-        "id": fresh_id("file"),
-        "type": "file",
-        "filename": "output.txt",
-        "mime_type": "text/plain",
-        "size_bytes": len(content),
-        "created_at": stamp(task.now),
-        "downloadable": True,
-        "expires_at": None,
-        "_content": content,
-    }
-    task.workspace.of("file")[file["id"]] = file
+    file = generated(task.workspace, task.now)
     call = writer.call("server_tool_use", "srvtoolu", "bash_code_execution", {"command": "echo > output.txt"})
     result = {
         "type": "bash_code_execution_result",

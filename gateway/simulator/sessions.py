@@ -13,7 +13,9 @@ from zlib import crc32
 
 import msgspec
 
+from gateway.simulator.asks import asked
 from gateway.simulator.errors import ApiError, invalid
+from gateway.simulator.files import generated
 from gateway.simulator.lists import by_page
 from gateway.simulator.models import MODELS
 from gateway.simulator.objects import Kind, find
@@ -160,6 +162,10 @@ def finish(call: Call, session: Object, text: str) -> None:
     }
     session["_prompt"] += fresh + len(words)
     begun = emit(session, "span.model_request_start", now)
+    if "file" in asked({}, text):
+        file = generated(call.workspace, now, session["id"])
+        document = {"type": "document", "source": {"type": "file", "file_id": file["id"]}}
+        emit(session, "agent.tool_result", now, tool_use_id=fresh_id("toolu"), content=[document])
     emit(session, "agent.message", now, content=[{"type": "text", "text": "".join(words)}])
     emit(session, "span.model_request_end", now, model_request_start_id=begun["id"], is_error=False, model_usage=used)
     total = session["_total"]

@@ -1,7 +1,7 @@
 """The types of what clients send, and Claude's wording when a value has another type.
 
 A shape names only the fields that the simulator reads; what it does not name passes unseen. After `fit` the rest of the
-code may rely on these types.
+code may rely on these types; a field without `None` may be left out but not be null.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ class CacheControl(Struct):
 
 class Source(Struct):
     type: str
-    data: str | None = None
-    url: str | None = None
-    file_id: str | None = None
+    data: str = ""
+    url: str = ""
+    file_id: str = ""
     content: str | list[Block] | None = None
 
 
 class Block(Struct):
     type: str
-    text: str | None = None
-    name: str | None = None
+    text: str = ""
+    name: str = ""
     title: str | None = None
     context: str | None = None
-    file_id: str | None = None
+    file_id: str = ""
     source: Source | str | None = None  # a search result's source is a word
     content: str | list[Block] | Block | None = None
     cache_control: CacheControl | None = None
 
 
 class Tool(Struct):
-    name: str | None = None
-    type: str | None = None
-    model: str | None = None
+    name: str = ""
+    type: str = ""
+    model: str = ""
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     cache_control: CacheControl | None = None

@@ -189,3 +189,19 @@ def test_it_imports_nothing_else_of_the_gateway() -> None:
             }
 
     assert set() == foreign
+
+
+async def test_the_gateway_command_starts_it() -> None:
+    """`gateway simulate` hands its arguments on."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "simulate", "--port", "0", "--with-parent", "--seed", "3"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    url = await process.stdout.readline()
+    process.stdin.close()
+
+    assert url.startswith(b"http://127.0.0.1:")
+    assert 0 == await asyncio.wait_for(process.wait(), 20)

@@ -236,6 +236,20 @@ async def test_a_slow_turn_runs_on_after_its_call(start: Start) -> None:
     assert "running" == running
 
 
+async def test_a_session_can_write_a_file(claude: anthropic.AsyncAnthropic, other: anthropic.AsyncAnthropic) -> None:
+    """The file is named in an event, belongs to the session, and its workspace alone can download it."""
+    name = await session(claude)
+    await claude.beta.sessions.events.send(name, events=[said("[[simulate file]]")])
+    (made,) = [file async for file in claude.files.list()]
+    results = [one async for one in claude.beta.sessions.events.list(name) if one.type == "agent.tool_result"]
+
+    assert made.id in str(results)
+    assert {"type": "session", "id": name} == (made.model_extra or {})["scope"]
+    assert b"written by the simulator\n" == await (await claude.files.download(made.id)).read()
+    with pytest.raises(anthropic.NotFoundError):
+        await other.files.download(made.id)
+
+
 async def test_sessions_have_cursors_both_ways(claude: anthropic.AsyncAnthropic, http: aiohttp.ClientSession) -> None:
     """Scheme B2: prev_page leads back."""
     agent, environment = await agent_and_environment(claude)

@@ -120,7 +120,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.mark.parametrize(("path", "seed"), SEEDS, ids=[path for path, _ in SEEDS])
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_a_mutated_body_never_fails_the_server(
     http: aiohttp.ClientSession, path: str, seed: Any, data: Any

@@ -143,6 +143,15 @@ async def test_a_file_lives_from_upload_to_deletion(
         await claude.files.retrieve_metadata(made.id)
 
 
+async def test_an_expired_file_says_so(claude: anthropic.AsyncAnthropic, simulator: Running) -> None:
+    """After its lifetime a file is a 404 with a code of its own."""
+    made = await claude.files.upload(file=("a.txt", b"x"), expires_in_seconds=3600)
+    simulator.world.workspace("search").of("file")[made.id]["_expires"] = 0.0
+
+    with pytest.raises(anthropic.NotFoundError, match="file_expired"):
+        await claude.files.retrieve_metadata(made.id)
+
+
 async def test_a_large_file_goes_up_and_down_in_pieces(http: aiohttp.ClientSession) -> None:
     """40 MB marked as downloadable come back byte for byte."""
     content = bytes(range(256)) * 4096 * 40
