@@ -7,6 +7,7 @@ finish, then the store (so that every settlement is written), then the rest.
 import asyncio
 import contextlib
 import signal
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -61,7 +62,7 @@ class App:
             policy=lambda: self.policy,
             ledger=ledger,
             upstream=upstream,
-            local=LocalAnswers(ModelLists(upstream)),
+            local=LocalAnswers(ModelLists(upstream), ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
             public_url=settings.public_url,
@@ -95,8 +96,9 @@ class App:
 
     async def start(self) -> None:
         await self._ledger.start()
-        self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port)
-        self.port = await self.server.start(self._settings.host, self._settings.port, tls=None)
+        tls = tls_of(self._settings)
+        self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
+        self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
         self._ready = True
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -146,6 +148,15 @@ class App:
         self._log.info("draining", running=self.server.running)
         await self.stop(hurry)
         watching.cancel()
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """The certificate of both listeners; OSError (ssl's own is one) when it can't be used."""
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
