@@ -7,6 +7,7 @@ finish, then the store (so that every settlement is written), then the rest.
 import asyncio
 import contextlib
 import signal
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -96,8 +97,9 @@ class App:
 
     async def start(self) -> None:
         await self._ledger.start()
-        self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port)
-        self.port = await self.server.start(self._settings.host, self._settings.port, tls=None)
+        tls = tls_of(self._settings)
+        self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
+        self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
         self._ready = True
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -163,6 +165,15 @@ def ledger_of(settings: Settings, observer: LedgerObserver) -> Ledger:
         timeout_ms=settings.store_timeout_ms,
         observer=observer,
     )
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """The certificate of both listeners; OSError (ssl's own is one) when it can't be used."""
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from gateway.core.errors import GatewayError
-from gateway.core.headers import lookup
+from gateway.core.headers import content_coding, lookup
 from gateway.core.json_fields import Steps, T
 from gateway.wire.server import Incoming
 
@@ -55,16 +55,19 @@ class BufferedBody:
         self.data = bytearray()
 
 
-def refuse_declared_length(incoming: Incoming, limit: int) -> None:
-    """413 before a byte of the body is read (and before a waiting client is told to go on)."""
+def refuse_declared_framing(incoming: Incoming, limit: int) -> None:
+    """400 or 413 before a byte of the body is read (and before a waiting client is told to go on)."""
+    if (lookup(incoming.headers, b"transfer-encoding") or b"chunked").strip().lower() != b"chunked":
+        # The parser undoes the chunks only: what is left would pass for a plain body.
+        raise GatewayError("malformed", "The only transfer-encoding that is taken is chunked.", close=True)
     if incoming.length is not None and incoming.length > limit:
         raise _too_large(limit)
 
 
 async def read_body(incoming: Incoming, limit: int, cap: BufferedBytes) -> BufferedBody:
     """The whole body, decoded."""
-    coding = (lookup(incoming.headers, b"content-encoding") or b"").strip().lower()
-    body = BufferedBody(bytearray(), cap, decoded=coding not in (b"", b"identity"))
+    coding = content_coding(incoming.headers)
+    body = BufferedBody(bytearray(), cap, decoded=bool(coding))
     try:
         if body.decoded:
             await _read_decoded(incoming, body, coding, limit)

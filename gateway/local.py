@@ -30,10 +30,16 @@ _DEADLINE_SECONDS = 0.9
 _FRESH_SECONDS = 300.0
 _RETRY_SECONDS = 10.0  # after a failed fetch, so that a dead upstream does not cost every caller the deadline
 _MOST_LISTS = 64
+_MOST_PAGES = 20
 _LIFECYCLES = ("active", "deprecated", "retired")
 
 Model = dict[str, Any]
 LocalAnswer = Callable[[Exchange, Incoming, Matched, Headers], Awaitable[None]]
+
+
+class _Page(msgspec.Struct):
+    data: list[Model]
+    has_more: bool = False
 
 
 class ModelLists:
@@ -73,9 +79,10 @@ class ModelLists:
         assert own.route is not None
         found: list[Model] = []
         query: dict[str, Any] = {"limit": "1000"} | ({"lifecycle[]": lifecycles} if lifecycles else {})
+        # Others get this list too: of the headers of the one who happened to ask, only what is in the key counts.
+        sent = upstream_headers((name, value) for name, value in headers if name.lower() == b"anthropic-version")
         try:
-            while True:
-                sent = upstream_headers(headers)
+            for _ in range(_MOST_PAGES):
                 draft = Draft(own.route, "GET", "/v1/models?" + urlencode(query, doseq=True), sent)
                 answer = await self._upstream.send(own, draft)
                 try:
@@ -84,16 +91,16 @@ class ModelLists:
                     answer.close()
                 if answer.status != 200:
                     raise GatewayError("unreachable", f"models answered {answer.status}")
-                page = msgspec.json.decode(body, type=dict[str, Any])
-                found.extend(page["data"])
-                if not page.get("has_more") or not page["data"]:
+                page = msgspec.json.decode(body, type=_Page)
+                found.extend(page.data)
+                if not page.has_more or not page.data:
                     break
-                query["after_id"] = page["data"][-1]["id"]
+                query["after_id"] = page.data[-1]["id"]
             if len(self._lists) >= _MOST_LISTS:
                 self._lists.clear()
             self._lists[key] = (time.monotonic(), [model for model in found if isinstance(model.get("id"), str)])
             self._not_before.pop(key, None)
-        except (GatewayError, UpstreamFailed, msgspec.MsgspecError, KeyError, TypeError):
+        except (GatewayError, UpstreamFailed, msgspec.MsgspecError, KeyError):
             if len(self._not_before) >= _MOST_LISTS:
                 self._not_before.clear()
             self._not_before[key] = time.monotonic() + _RETRY_SECONDS

@@ -4,6 +4,7 @@ Labels come from the policy and the route table only; what a client can make up 
 first use and kept, because `.labels()` costs more than the increment.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import FilteringBoundLogger
 
-from gateway.core.errors import GatewayError, error_body
+from gateway.core.errors import GatewayError, error_body, error_headers
 from gateway.core.exchange import Exchange
+from gateway.wording import is_credential
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -132,10 +134,9 @@ class Observer:
         return b"".join(
             (
                 b"HTTP/1.1 %d %b\r\n" % (error.row.status, error.kind.encode()),
-                b"content-type: application/json\r\nconnection: close\r\n",
+                *(b"%b: %b\r\n" % pair for pair in error_headers(error)),
                 b"request-id: %b\r\nx-gateway-request-id: %b\r\n" % (id.encode(), id.encode()),
-                b"x-should-retry: %b\r\n" % (b"true" if error.should_retry else b"false"),
-                b"content-length: %d\r\n\r\n" % len(body),
+                b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body),
                 body,
             )
         )
@@ -157,6 +158,14 @@ def place(fault: BaseException | None) -> str | None:
     return f"{trace.tb_frame.f_code.co_filename.rpartition('gateway/')[2]}:{trace.tb_lineno}"
 
 
+_MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@\[\]\-]{0,128}")
+
+
+def named(model: str) -> str:
+    """A model's name for the log. Until Claude knows it, it is a client's free text: a prompt, a key, a new line."""
+    return model if _MODEL_NAME.fullmatch(model) and not is_credential(model) else OTHER
+
+
 def line(x: Exchange) -> dict[str, Any]:
     """The one log line: facts, never a prompt, a completion or a key."""
     usage = x.usage.total() if x.usage is not None else None
@@ -169,7 +178,7 @@ def line(x: Exchange) -> dict[str, Any]:
         "upstream_key": x.upstream_key or None,
         "route": x.route.name if x.route else None,
         "method": x.method,
-        "model": x.model[:128] or None,
+        "model": named(x.model) or None,
         "status": x.status or 499,
         "ended": x.ended,
         "attempts": len(x.attempts),

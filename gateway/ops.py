@@ -1,5 +1,6 @@
 """The second listener, for operators: health, readiness, metrics. It never carries a team's request."""
 
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ class Ops:
         self._readiness = readiness
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         app = web.Application()
         app.add_routes(
             [
@@ -28,7 +29,7 @@ class Ops:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site = web.TCPSite(self._runner, host, port, ssl_context=tls)
         await site.start()
         bound: int = self._runner.addresses[0][1]
         return bound

@@ -9,13 +9,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_length
+from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_framing
 from gateway.core.billing import bill, settlement_for
 from gateway.core.claims import admitted, claim_for, expect
 from gateway.core.errors import UPSTREAM_KINDS, GatewayError
 from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
-from gateway.core.headers import credentials, lookup, upstream_headers
+from gateway.core.headers import credentials, host_of, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
 from gateway.core.routes import Body, Weigh, is_hello, match, query_of
@@ -66,6 +66,7 @@ class Proxy:
         answer: Answer | None = None
         try:
             if is_hello(incoming.method, path):
+                x.route = match(incoming.method, path).route
                 await answer_json(x, incoming, b"{}", self._ours(x))
                 return
             x.team, x.key = x.policy.authenticate(*credentials(incoming.headers), time.time())
@@ -73,7 +74,8 @@ class Proxy:
             x.claude_code_session_id = text(lookup(incoming.headers, b"x-claude-code-session-id"))
             matched = match(incoming.method, path)
             x.route = route = matched.route
-            refuse_declared_length(incoming, route.limit)
+            base_url = self._base_url(incoming) if route.batch_urls else ""
+            refuse_declared_framing(incoming, route.limit)
             draft = Draft(route, incoming.method, incoming.target, [])
             if route.body is Body.BUFFER:
                 began = time.monotonic()
@@ -103,8 +105,8 @@ class Proxy:
             tap = tap_of(x, answer)
             if route.stream:
                 self._watch(x)
-            if route.batch_urls and answer.status < 300:
-                answer = await read_whole(answer, lambda read: rewrite_results_urls(read, self._base_url(incoming)))
+            if route.batch_urls and answer.status < 300 and incoming.method != "HEAD":
+                answer = await read_whole(answer, lambda read: rewrite_results_urls(read, base_url))
             await relay(x, incoming, answer, tap=tap, ours=self._ours(x), now=time.monotonic)
         except ClientGone:
             x.ended = "client_gone"
@@ -185,7 +187,13 @@ class Proxy:
     def _base_url(self, incoming: Incoming) -> str:
         if self._public_url:
             return self._public_url
-        host = text(lookup(incoming.headers, b"host"))
+        host = host_of(incoming.headers)
+        if host is None:
+            raise GatewayError(
+                "malformed",
+                "The Host header is missing or is not a host, so no results_url could lead back to the gateway.",
+                close=True,
+            )
         return f"{'https' if incoming.secure else 'http'}://{host}"
 
 
@@ -202,5 +210,6 @@ async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:
 
 
 def text(value: bytes | None) -> str:
-    """A header's value for the log: short and printable."""
-    return (value or b"")[:128].decode("latin-1")
+    """A header's value for the log: short, and without what would move a terminal's cursor."""
+    short = (value or b"")[:128].decode("latin-1")
+    return short if short.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in short)

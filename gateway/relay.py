@@ -8,10 +8,10 @@ error.
 import zlib
 from collections.abc import Callable
 
-from gateway.core.errors import GatewayError, error_body, error_event, whole_seconds
+from gateway.core.errors import GatewayError, error_body, error_event, error_headers
 from gateway.core.exchange import Exchange
-from gateway.core.faults import failure
-from gateway.core.headers import client_headers, lookup
+from gateway.core.faults import decoded, failure
+from gateway.core.headers import client_headers, content_coding, lookup
 from gateway.core.http import Answer, Headers, UpstreamFailed
 from gateway.core.meter import Meter
 from gateway.core.metering import EventMeter, meter_of
@@ -66,7 +66,7 @@ async def relay(
 ) -> None:
     """Pass the answer on, chunk by chunk, metering a copy."""
     stream = is_stream(answer)
-    x.stream = x.stream or stream
+    x.stream = stream  # what it is counts, not what was asked for
     x.status = answer.status
     headers = client_headers(answer.headers)
     headers.extend(ours)
@@ -120,18 +120,23 @@ async def read_whole(answer: Answer, change: Callable[[bytes], bytes], limit: in
                 raise GatewayError("upstream_broken", f"Claude's answer is larger than {limit >> 20} MiB.")
     except UpstreamFailed as error:
         raise failure(error) from None
-    return WholeAnswer(answer, change(b"".join(chunks)))
+    body = b"".join(chunks)
+    if coding := content_coding(answer.headers):  # it was not asked for, but what can't be read can't be changed
+        body = decoded(body, coding, limit)
+        if not body:
+            raise GatewayError("upstream_broken", "Claude's answer came in a coding that can't be read. Retry.")
+    return WholeAnswer(answer, change(body))
 
 
 class WholeAnswer:
     """A body in memory under an upstream's head."""
 
-    def __init__(self, answer: Answer, body: bytes, headers: Headers | None = None) -> None:
+    def __init__(self, answer: Answer, body: bytes) -> None:
         self.status = answer.status
         self.reason = answer.reason
-        kept = answer.headers if headers is None else headers
+        gone = (b"content-length", b"content-encoding", b"transfer-encoding")
         self.headers: Headers = [
-            *(pair for pair in kept if pair[0].lower() not in (b"content-length", b"transfer-encoding")),
+            *(pair for pair in answer.headers if pair[0].lower() not in gone),
             (b"content-length", b"%d" % len(body)),
         ]
         self.reused = answer.reused
@@ -165,15 +170,6 @@ def refuse(x: Exchange, incoming: Incoming, error: GatewayError, ours: Headers) 
     incoming.begin(error.row.status, error_headers(error) + ours, length=len(body), stream=False)
     incoming.write_now(body)
     incoming.end()
-
-
-def error_headers(error: GatewayError) -> Headers:
-    headers: Headers = [(b"content-type", b"application/json"), *error.headers]
-    headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % whole_seconds(error.retry_after)))
-    headers.append((b"x-gateway-refused-by", error.row.refused_by.encode()))
-    return headers
 
 
 async def answer_json(x: Exchange, incoming: Incoming, body: bytes, ours: Headers, status: int = 200) -> None:

@@ -28,6 +28,7 @@ _CLAUDE = "https://api.anthropic.com"
 _SIMULATED: Headers = [(b"x-gateway-upstream", b"simulator")]
 _SIMULATED_KEY = "ws-main-simulated"
 _SIMULATOR_STARTS_WITHIN = 20.0
+_OWN_KEY = "ANTHROPIC_API_KEY is the gateway's own team key, so it is taken as unset; unset it, or set a real key"
 
 
 def serve(config: Path | None) -> int:
@@ -60,7 +61,9 @@ async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typi
         upstream: str | None = None
         if settings.config is None:
             team_key = first_key(settings.state_dir)
-            if not env.get("ANTHROPIC_API_KEY"):
+            if env.get("ANTHROPIC_API_KEY") == team_key:
+                log.warning("settings", warning=_OWN_KEY)
+            if not real_key(env, team_key):
                 upstream = await stack.enter_async_context(simulator())
         watch = Watch(lambda: _loaded(settings, team_key, upstream), also=[ENV_FILE])
         loaded = watch.first()
@@ -87,9 +90,19 @@ def _loaded(settings: Settings, team_key: str | None, upstream: str | None) -> L
     assert team_key is not None
     digest = sha256(team_key.encode()).digest()
     base_url = upstream or env.get("ANTHROPIC_BASE_URL", _CLAUDE)
-    secret = _SIMULATED_KEY if upstream else env.get("ANTHROPIC_API_KEY", "")
+    secret = _SIMULATED_KEY if upstream else real_key(env, team_key)
     policy = default_policy(base_url=base_url, secret=secret, key_digest=digest, priced=priced)
     return Loaded(replace(policy, prices=prices), (), {})
+
+
+def real_key(env: Mapping[str, str], team_key: str) -> str:
+    """The key of the Claude API in the environment, "" when there is none.
+
+    The welcome tells people to export the team's key under the same name. A gateway started in that shell would take
+    itself for Claude and send every request round in a circle.
+    """
+    key = env.get("ANTHROPIC_API_KEY", "").strip()
+    return "" if key == team_key else key
 
 
 def first_key(state_dir: Path) -> str:
@@ -98,11 +111,15 @@ def first_key(state_dir: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = "gwk_" + secrets.token_urlsafe(32)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # Written whole under another name and then linked: neither a crash nor a second start can leave half a key.
+    draft = state_dir / f"team-key.{secrets.token_hex(8)}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
-        file.write(key + "\n")
-    return key
+        file.write("gwk_" + secrets.token_urlsafe(32) + "\n")
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+    return path.read_text().strip()
 
 
 def welcome(settings: Settings, port: int, key: str, *, simulated: bool) -> str:

@@ -39,14 +39,15 @@ def test_settings() -> None:
     fields = Settings.model_fields
     written = [(code(name), default, what) for name, default, what in table("settings.md", "setting")]
 
-    def said(value: object) -> str:
-        if value is None:
-            return "unset"
-        return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
     assert written == [
-        ("GATEWAY_" + name.upper(), said(field.default), field.description) for name, field in fields.items()
+        ("GATEWAY_" + name.upper(), shown(field.default), field.description) for name, field in fields.items()
     ]
+
+
+def shown(default: object) -> str:
+    if default is None:
+        return "unset"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 def test_routes() -> None:

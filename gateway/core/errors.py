@@ -94,6 +94,16 @@ def error_body(error_type: str, message: str, request_id: str, code: str | None 
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
+def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """What every answer with an error of ours says of it, besides the ids."""
+    headers = [(b"content-type", b"application/json"), *error.headers]
+    headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % whole_seconds(error.retry_after)))
+    headers.append((b"x-gateway-refused-by", error.row.refused_by.encode()))
+    return headers
+
+
 def error_event(error_type: str, message: str, request_id: str) -> bytes:
     """The same error as one SSE event, for a stream whose head has gone out."""
     return b"event: error\ndata: " + error_body(error_type, message, request_id) + b"\n\n"

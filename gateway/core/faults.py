@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -79,12 +78,12 @@ def about_our_key(status: int, body: bytes) -> bool:
     return code == "api_key_scope_missing" or "API key" in message
 
 
-def decoded(body: bytes, coding: bytes | None) -> bytes:
-    """A compressed error body as text to be judged; empty when it can't be read (it is relayed all the same)."""
+def decoded(body: bytes, coding: bytes | None, limit: int = ERROR_BODY_LIMIT) -> bytes:
+    """A compressed body as text to be judged; empty when it can't be read."""
     if coding is None or coding.strip().lower() in (b"", b"identity"):
         return body
     try:
-        return zlib.decompressobj(47).decompress(body, ERROR_BODY_LIMIT)
+        return zlib.decompressobj(47).decompress(body, limit)
     except zlib.error:
         return b""
 
@@ -124,6 +123,7 @@ def wrapped_headers(headers: Headers) -> Headers:
 
 
 _RESULTS_URL = re.compile(rb'("results_url"[ \t\r\n]*:[ \t\r\n]*)("(?:[^"\\]|\\.)*")')
+_ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//[^/?#]*|[^/]*")
 
 
 def rewrite_results_urls(body: bytes, public_url: str) -> bytes:
@@ -133,8 +133,11 @@ def rewrite_results_urls(body: bytes, public_url: str) -> bytes:
     """
 
     def replaced(match: re.Match[bytes]) -> bytes:
-        url = msgspec.json.decode(match[2], type=str)
-        path = urlsplit(url).path
+        try:
+            url = msgspec.json.decode(match[2], type=str)
+        except msgspec.MsgspecError:
+            return match[1] + b"null"  # no URL at all is better than one that leads away
+        path = _ORIGIN.sub("", url, count=1)
         at = path.find("/v1/")
         return match[1] + msgspec.json.encode(public_url.rstrip("/") + (path[at:] if at >= 0 else path))
 

@@ -4,6 +4,7 @@ Requests: the client's credentials, cookies, hop-by-hop, forwarding and framing 
 hop-by-hop and framing headers are the wire's own; the workspace's rate limits are replaced by the team's.
 """
 
+import re
 from collections.abc import Iterable
 
 from gateway.core.errors import GatewayError
@@ -25,13 +26,19 @@ _FORWARDING = frozenset(
         b"x-amzn-trace-id",
     }
 )  # fmt: skip
-_FORWARDING_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"x-gateway-")
+_FORWARDING_PREFIXES = (b"x-forwarded-", b"x-original-", b"cf-", b"x-envoy-", b"x-gateway-")
+# What a sign-on proxy before us puts in: tokens and names of the company's own people.
+_SIGN_ON_PREFIXES = (
+    b"x-amzn-oidc-", b"x-goog-iap-", b"x-goog-authenticated-user-", b"x-ms-token-", b"x-ms-client-principal",
+    b"x-auth-request-",
+)  # fmt: skip
 _POLICED = frozenset({b"anthropic-workspace-id", b"anthropic-user-profile-id"})
 _FRAMING = frozenset({b"host", b"content-length", b"expect"})
 # The answers are read on the way (usage, ids, results_url), so Claude is asked for them uncompressed.
 _OURS = frozenset({b"accept-encoding"})
 ASK_PLAIN = (b"accept-encoding", b"identity")
 
+_NEVER_UP_PREFIXES = _FORWARDING_PREFIXES + _SIGN_ON_PREFIXES
 _NEVER_UP = HOP_BY_HOP | CREDENTIALS | _FORWARDING | _POLICED | _FRAMING | _OURS
 
 # A browser is told to stay away from a cookie or an alternative route that belongs to Anthropic's edge.
@@ -45,6 +52,22 @@ def lookup(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
         if key.lower() == name:
             return value
     return None
+
+
+def content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Every coding of a body, b"" for none. A header that is sent twice is one list: both count."""
+    values = (value for key, value in headers if key.lower() == b"content-encoding")
+    codings = (coding.strip().lower() for value in values for coding in value.split(b","))
+    return b", ".join(coding for coding in codings if coding not in (b"", b"identity"))
+
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def host_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The host and port that a client called; None when the header is missing or could be more than that in a URL."""
+    host = lookup(headers, b"host")
+    return host.decode("ascii") if host is not None and _HOST.fullmatch(host) else None
 
 
 def named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -63,7 +86,7 @@ def upstream_headers(headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = 
     passed: Headers = []
     for key, value in headers:
         name = key.lower()
-        if name in stop or name.startswith(_FORWARDING_PREFIXES) or (decoded and name == b"content-encoding"):
+        if name in stop or name.startswith(_NEVER_UP_PREFIXES) or (decoded and name == b"content-encoding"):
             continue
         passed.append((key, value))
     passed.append(ASK_PLAIN)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import Raw
 
 from gateway.core.errors import GatewayError
 from gateway.core.json_fields import Fields, Malformed, Steps, batch_params, fields, fields_in_steps
@@ -22,10 +23,13 @@ class Asked:
 
 
 def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
-    """Judge a buffered body, giving way between steps; None for a route that names no model."""
-    if not route.inference:
+    """Judge a buffered body, giving way between steps; None for a route that runs no model itself."""
+    if not route.inference and not route.agent:
         return None
     try:
+        if route.agent:
+            _allow(policy, team, tuple(_named((yield from fields_in_steps(body)), "")))
+            return None
         if route.weigh is Weigh.BATCH:
             asked = yield from _asked_of_batch(batch_params(body))
         else:
@@ -66,7 +70,7 @@ def asked_of(body: Fields, where: str = "") -> Asked:
         raise GatewayError(
             "not_allowed", f"{where}billing_policy can't be set through the gateway: it would change who pays."
         )
-    models = [model, *_fallbacks(body, where), *_advisors(body)]
+    models = [model, *_fallbacks(body, where), *_advisors(body, where)]
     stream = _given(body, "stream") and bytes(body["stream"]) == b"true"
     return Asked(model, tuple(dict.fromkeys(models)), stream, _most_output(body))
 
@@ -109,31 +113,76 @@ def _fallbacks(body: Fields, where: str) -> list[str]:
     if not _given(body, "fallbacks"):
         return []
     try:
-        entries = msgspec.json.decode(body["fallbacks"], type=list[msgspec.Raw])
+        entries = msgspec.json.decode(body["fallbacks"], type=list[Raw])
     except msgspec.MsgspecError:
         raise GatewayError("malformed", f"{where}fallbacks: Input should be a valid list") from None
     found: list[str] = []
     for index, entry in enumerate(entries):
-        if bytes(entry)[:1] == b'"':
+        if _opens(entry, b'"'):
             found.append(msgspec.json.decode(entry, type=str))
             continue
-        place = f"{where}fallbacks.{index}."
-        model = _string(fields(entry, place), "model", place)
+        place = f"{where}fallbacks.{index}"
+        model = _string(fields(entry, place), "model", f"{place}.")
         if model is not None:
             found.append(model)
     return found
 
 
-class _Tool(msgspec.Struct):
-    model: object = None
-
-
-def _advisors(body: Fields) -> list[str]:
+def _advisors(body: Fields, where: str) -> list[str]:
     """The models that tools name: an advisor bills on its own."""
-    if not _given(body, "tools"):
+    if "tools" not in body or not _may_name_a_model(body["tools"]):
         return []
     try:
-        tools = msgspec.json.decode(body["tools"], type=list[_Tool])
-    except (msgspec.MsgspecError, RecursionError):
-        return []  # Claude refuses tools that are no list of objects
-    return [tool.model for tool in tools if isinstance(tool.model, str)]
+        tools = msgspec.json.decode(body["tools"], type=list[Raw])
+    except msgspec.MsgspecError:
+        raise GatewayError("malformed", f"{where}tools: Input should be a valid list") from None
+    found: list[str] = []
+    for index, tool in enumerate(tools):
+        if not _may_name_a_model(tool):
+            continue
+        place = f"{where}tools.{index}"
+        model = _string(fields(tool, place), "model", f"{place}.")
+        if model is not None:
+            found.append(model)
+    return found
+
+
+def _may_name_a_model(value: Raw) -> bool:
+    """Whether a key `model` can be in there: a tenth of the cost of a real look, and most tools have none."""
+    text = bytes(value)
+    return b'"model"' in text or b"\\u" in text  # a key can be written with escapes
+
+
+# In these a `model` is the client's own word: data for a tool, or notes.
+_NOT_OURS = frozenset({"metadata", "input_schema"})
+_DEEPEST = 30
+
+
+def _named(body: Fields, where: str) -> Iterator[str]:
+    """Every model that an agent's body names, wherever: its own, an advisor's, an override's of a session.
+
+    A model is an id, or an object with one. Each object on the way has each key once.
+    """
+    for key, value in body.items():
+        if key == "model" and _opens(value, b'"'):
+            yield msgspec.json.decode(value, type=str)
+        elif key == "model" and _opens(value, b"{"):
+            model = _string(fields(value, f"{where}model"), "id", f"{where}model.")
+            if model is not None:
+                yield model
+        elif key not in _NOT_OURS:
+            yield from _named_within(value, where + key)
+
+
+def _named_within(value: Raw, where: str) -> Iterator[str]:
+    if where.count(".") > _DEEPEST:
+        raise Malformed(f"The request body is nested more than {_DEEPEST} levels deep.")
+    if _opens(value, b"{"):
+        yield from _named(fields(value, where), f"{where}.")
+    elif _opens(value, b"["):
+        for index, item in enumerate(msgspec.json.decode(value, type=list[Raw])):
+            yield from _named_within(item, f"{where}.{index}")
+
+
+def _opens(value: Raw, mark: bytes) -> bool:
+    return bytes(memoryview(value)[:1]) == mark

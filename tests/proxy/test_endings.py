@@ -308,3 +308,13 @@ async def test_unhandled_fault_is_an_answer_and_a_line(start: Start) -> None:
     assert got.error[:2] == (500, "api_error")
     assert "gwk_planted_secret" not in str(gateway.lines)
     assert next(line["fault"] for line in gateway.lines if line["event"] == "fault") == "RuntimeError"
+
+
+async def test_upstream_that_dies_in_an_answer_that_should_have_been_a_stream(start: Start) -> None:
+    """What an answer is decides how it ends: JSON to a client that asked for a stream gets no event in its middle."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with Scripted([read_request(), send(head + chunk(b'{"id":')), pause(0.05), close()]) as upstream:
+        gateway = await start(upstream.url)
+        got = await gateway.ask("POST", "/v1/messages", body=ASK[:-1] + b', "stream": true}')
+
+    assert (got.ended, got.body) == (False, b'{"id":')

@@ -67,7 +67,7 @@ async def test_headers_leave_in_order_less_what_must_stay(start: Start) -> None:
 
 
 async def test_answer_comes_back_as_the_bytes_that_came(start: Start) -> None:
-    """Status, reason, duplicate headers, odd bytes and the body reach the client; the shared limits do not."""
+    """Status, reason, duplicate headers, bytes outside ASCII and the body reach the client; shared limits do not."""
     head = (
         b"request-id: req_1",
         b"anthropic-organization-id: org_1",
@@ -211,8 +211,8 @@ async def test_results_url_points_at_the_gateway(start: Start) -> None:
 
 async def test_results_url_prefers_the_public_url(start: Start) -> None:
     """Behind a TLS balancer the Host is not enough; the setting wins."""
-    escaped = rb"https:\/\/api.anthropic.com\/v1\/messages\/batches\/b\/results"
-    body = b'{"data":[{"results_url":"%b"},{"results_url":null}]}' % escaped
+    url = b"https://api.anthropic.com/v1/messages/batches/b/results".replace(b"/", b"\\/")
+    body = b'{"data":[{"results_url":"%b"},{"results_url":null}]}' % url
     async with Scripted([serve(answer(body))]) as upstream:
         gateway = await start(upstream.url, settings={"public_url": "https://claude.example.com"})
         got = await gateway.ask("GET", "/v1/messages/batches")
@@ -245,3 +245,53 @@ async def test_head_is_answered_like_get_without_a_body(start: Start) -> None:
     assert (first.status, first.value(b"content-length")) == (200, b"77")
     assert upstream.requests[0].line == b"HEAD /v1/files/file_1/content HTTP/1.1"
     assert second.status == 200
+
+
+async def test_headers_of_a_sign_on_proxy_stay(start: Start) -> None:
+    """Tokens and names of people, which a proxy before the gateway puts in, never reach Claude."""
+    names = [
+        b"x-amzn-oidc-data", b"X-Goog-IAP-JWT-Assertion", b"x-goog-authenticated-user-email",
+        b"x-ms-token-aad-id-token", b"x-ms-client-principal", b"x-auth-request-access-token",
+        b"x-original-forwarded-for", b"cf-access-jwt-assertion",
+    ]  # fmt: skip
+    async with Scripted([serve(answer())]) as upstream:
+        gateway = await start(upstream.url)
+        await gateway.ask("POST", "/v1/messages", [(name, b"eyJ.planted") for name in names], ASK)
+
+    assert b"eyJ.planted" not in upstream.requests[0].head
+
+
+async def test_results_url_keeps_its_query(start: Start) -> None:
+    """Only the origin of a `results_url` is ours to change."""
+    urls = [b"https://api.anthropic.com/v1/messages/batches/b/results?sig=a%2Fb&x=/v1/", b"//edge/v1/x", b"/v1/y"]
+    for url in urls:
+        body = b'{"results_url":"%b"}' % url
+        async with Scripted([serve(answer(body))]) as upstream:
+            gateway = await start(upstream.url)
+            got = await gateway.ask("GET", "/v1/messages/batches/b")
+
+        assert got.json["results_url"].encode() == b"http://gateway.test" + url[url.index(b"/v1/") :]
+
+
+async def test_results_url_in_a_compressed_answer(start: Start) -> None:
+    """An edge that compresses unasked must not lead team keys to Claude: the answer is unpacked, or refused."""
+    body = b'{"data":[{"results_url":"https://api.anthropic.com/v1/messages/batches/b/results"}]}'
+    for coding, packed in ((b"gzip", gzip.compress(body)), (b"br", b"\x8b\x01\x80{}\x03")):
+        async with Scripted([serve(answer(packed, b"Content-Encoding: " + coding))]) as upstream:
+            gateway = await start(upstream.url)
+            got = await gateway.ask("GET", "/v1/messages/batches")
+
+        if coding == b"gzip":
+            assert got.body == body.replace(b"https://api.anthropic.com", b"http://gateway.test")
+            assert got.values(b"content-encoding") == []
+        else:
+            assert got.error[:2] == (502, "api_error")
+
+
+async def test_head_of_a_batch_tells_claudes_length(start: Start) -> None:
+    """A HEAD has no body in which anything could be changed."""
+    async with Scripted([read_request(), send(b"HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n")]) as upstream:
+        gateway = await start(upstream.url)
+        got = await gateway.ask("HEAD", "/v1/messages/batches/b")
+
+    assert got.value(b"content-length") == b"77"

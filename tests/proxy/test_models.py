@@ -108,3 +108,36 @@ async def test_single_model(start: Start) -> None:
 
     assert allowed.body == body
     assert other.error[:2] == (404, "not_found_error")
+
+
+async def test_one_callers_headers_do_not_make_anothers_list(start: Start) -> None:
+    """The list is shared by the teams of a workspace: of the headers of whoever asks first only the version counts."""
+    async with Scripted([serve(listed())]) as upstream:
+        gateway = await start(upstream.url)
+        odd = [(b"anthropic-beta", b"nonsense"), (b"anthropic-version", b"2023-06-01"), (b"x-team", b"search")]
+        await gateway.ask("GET", "/v1/models", odd)
+
+    assert [name.lower() for name, _ in upstream.requests[0].headers] == [
+        b"host", b"anthropic-version", b"accept-encoding", b"x-api-key",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b'{"data": 5}', b'{"data": [5]}', b'{"data": [{}], "has_more": true}', b"[]", b"{"])
+async def test_list_that_is_none(start: Start, body: bytes) -> None:
+    """A list that can't be read counts as an upstream that is gone."""
+    raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    async with Scripted([serve(raw)]) as upstream:
+        gateway = await start(upstream.url, models=("claude-haiku-*",))
+        got = await gateway.ask("GET", "/v1/models?limit=1000")
+
+    assert [model["id"] for model in got.json["data"]] == ["claude-haiku-4-5", "claude-haiku-5-5"]
+    assert [line["event"] for line in gateway.lines] == ["request"]
+
+
+async def test_list_without_an_end(start: Start) -> None:
+    """An upstream that always has more is not asked for ever."""
+    async with Scripted([serve(listed(more=True))]) as upstream:
+        gateway = await start(upstream.url)
+        await gateway.ask("GET", "/v1/models")
+
+    assert len(upstream.requests) <= 20

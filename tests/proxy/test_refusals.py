@@ -297,3 +297,175 @@ def test_error_kinds_tell_sdks_what_they_mean() -> None:
     retryable = {kind for kind, row in KINDS.items() if row.retry}
 
     assert all(KINDS[kind].status in (408, 429, 500, 502, 503, 504, 529) for kind in retryable)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "claude-haiku-4-5", "tools": [{"model": "claude-opus-5", "model": null}]}',
+        b'{"model": "claude-haiku-4-5", "tools": [{"mod\\u0065l": "claude-opus-5", "model": "claude-haiku-4-5"}]}',
+        b'{"model": "claude-haiku-4-5", "fallbacks": [{"model": "claude-opus-5", "model": "claude-haiku-4-5"}]}',
+    ],
+    ids=["tool", "tool-escaped", "fallback"],
+)
+async def test_second_model_in_a_part(start: Start, body: bytes) -> None:
+    """Where a part of a body names a model that bills, it names it once: parsers disagree on which of two counts."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url, models=("claude-haiku-*",))
+        got = await gateway.ask("POST", "/v1/messages", body=body)
+
+    assert got.error[:2] == (400, "invalid_request_error")
+    assert "'model' more than once" in got.error[2]
+    assert upstream.requests == []
+
+
+async def test_tool_with_an_odd_model(start: Start) -> None:
+    """A tool's model that is no text can't be judged, so it is refused."""
+    gateway = await start(NOWHERE)
+    body = b'{"model": "claude-haiku-4-5", "tools": [{"name": "a"}, {"model": {"id": "claude-opus-5"}}]}'
+    got = await gateway.ask("POST", "/v1/messages", body=body)
+
+    assert got.error == (400, "invalid_request_error", "tools.1.model: Input should be a valid string")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/agents", b'{"name": "a", "model": "claude-opus-5"}'),
+        ("/v1/agents", b'{"name": "a", "model": {"id": "claude-opus-5", "speed": "fast"}}'),
+        (
+            "/v1/agents/agent_1",
+            b'{"multiagent": {"type": "x", "agents": [{"type": "advisor", "model": "claude-opus-5"}]}}',
+        ),
+        ("/v1/sessions", b'{"agent": {"id": "agent_1", "model": "claude-opus-5"}}'),
+        ("/v1/sessions/sesn_1", b'{"agent": {"model": {"id": "claude-opus-5"}}}'),
+        ("/v1/deployments", b'{"agent": {"id": "agent_1", "model": "claude-opus-5"}}'),
+        ("/v1/dreams", b'{"model": {"id": "claude-opus-5"}}'),
+    ],
+    ids=["agent", "object", "advisor", "override", "update", "deployment", "dream"],
+)
+async def test_model_that_runs_later(start: Start, path: str, body: bytes) -> None:
+    """A model that an agent will run is held against the team's patterns like one that runs now."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url, models=("claude-haiku-*",))
+        refused = await gateway.ask("POST", path, body=body)
+        allowed = await gateway.ask("POST", path, body=body.replace(b"claude-opus-5", b"claude-haiku-4-5"))
+
+    assert refused.error[:2] == (403, "permission_error")
+    assert "claude-opus-5" in refused.error[2]
+    assert allowed.status == 200
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"agent": {"model": "claude-haiku-4-5", "model": "claude-opus-5"}}', "'model' more than once"),
+        (b'{"a": ' * 99 + b"1" + b"}" * 99, "nested more than 30 levels"),
+        (b"[]", "object"),
+    ],
+    ids=["twice", "deep", "list"],
+)
+async def test_agent_body_that_can_not_be_governed(start: Start, body: bytes, why: str) -> None:
+    """An agent's body that two parsers could read differently is a 400."""
+    gateway = await start(NOWHERE)
+    got = await gateway.ask("POST", "/v1/sessions", body=body)
+
+    assert got.error[:2] == (400, "invalid_request_error")
+    assert why in got.error[2]
+
+
+async def test_model_as_data_of_an_agent(start: Start) -> None:
+    """What a client calls `model` in its own data names none."""
+    body = (
+        b'{"model": "claude-haiku-4-5", "metadata": {"model": "T"}, '
+        b'"tools": [{"input_schema": {"properties": {"model": {"id": "x"}}}}]}'
+    )
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url, models=("claude-haiku-*",))
+        got = await gateway.ask("POST", "/v1/agents", body=body)
+
+    assert (got.status, upstream.requests[0].body) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "value", ["evil.test/path?x=", "a@evil.test", "evil.test#", "a b", "", "evil.test:1:2", "[::1"]
+)
+async def test_host_that_is_no_host(start: Start, value: str) -> None:
+    """The Host ends up in a URL that gets the team's key next, so it must be a host and nothing more."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url)
+        async with gateway.client() as client:
+            raw = request("GET", "/v1/messages/batches", key=KEY).replace(b"gateway.test", value.encode())
+            client.send(raw)
+            got = await client.answer("GET")
+
+    assert got.error[0] == 400
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [[b"identity", b"br"], [b"gzip, gzip"], [b"gzip", b"gzip"], [b"zstd"]],
+    ids=["second-header", "list", "twice", "unknown"],
+)
+async def test_codings_that_are_not_taken(start: Start, codings: list[bytes]) -> None:
+    """Every coding that is named counts: one that stays unread here would be read by Claude."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url)
+        headers = [(b"Content-Encoding", coding) for coding in codings]
+        got = await gateway.ask("POST", "/v1/agents", headers, b'{"model": "claude-haiku-4-5"}')
+
+    assert got.error[:2] == (400, "invalid_request_error")
+    assert got.json["error"]["details"]["error_code"] == "request_body_encoding_unsupported"
+    assert upstream.requests == []
+
+
+async def test_transfer_coding_other_than_chunked(start: Start) -> None:
+    """A body under a second transfer coding would be taken for what it is not."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url)
+        async with gateway.client() as client:
+            client.send(request("POST", "/v1/files", [(b"Transfer-Encoding", b"gzip, chunked")], key=KEY))
+            client.send(b"3\r\nabc\r\n0\r\n\r\n")
+            got = await client.answer()
+
+    assert got.error[:2] == (400, "invalid_request_error")
+    assert upstream.requests == []
+
+
+async def test_broken_head_has_the_headers_of_every_refusal(start: Start) -> None:
+    """Also a request that never became one is told whose refusal it is and whether to repeat."""
+    gateway = await start(NOWHERE)
+    async with gateway.client() as client:
+        client.send(b"GARBAGE\r\n\r\n")
+        got = await client.answer("GET")
+
+    assert (got.value(b"x-gateway-refused-by"), got.value(b"x-should-retry")) == (b"gateway", b"false")
+
+
+async def test_ids_that_a_client_makes_up(start: Start) -> None:
+    """The ids of an answer and of its line are Claude's and ours, whatever the request calls itself."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url)
+        spoofed = [(b"x-gateway-request-id", b"gwr_spoofed"), (b"request-id", b"req_spoofed")]
+        got = await gateway.ask("POST", "/v1/messages", spoofed, ASK)
+        line = (await gateway.requests(1))[0]
+
+    assert line["request_id"].startswith("gwr_")
+    assert line["request_id"] != "gwr_spoofed"
+    assert (got.value(b"request-id"), got.value(b"x-gateway-request-id")) == (line["request_id"].encode(),) * 2
+    assert upstream.requests[0].values(b"x-gateway-request-id") == []
+
+
+async def test_words_of_a_client_in_the_log(start: Start) -> None:
+    """What a client may write freely can't move a terminal's cursor, start a new line or hide a key in the log."""
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url, charge_as="claude-haiku-4-5")
+        for model in (b"a\\u001b[2J", b"line\\nline", b"Please write me a poem", KEY.encode()):
+            await gateway.ask("POST", "/v1/messages", body=ASK.replace(b"claude-opus-5", model))
+        await gateway.ask("POST", "/v1/messages", [(b"x-claude-code-session-id", b"s\x9b2J\xe9")], ASK)
+        lines = await gateway.requests(5)
+
+    assert [line["model"] for line in lines] == ["other"] * 4 + ["claude-opus-5"]
+    assert lines[4]["claude_code_session_id"] == "s?2J\xe9"

@@ -46,6 +46,7 @@ class Route:
     limit: int = 32 * MIB  # of the body, decoded
     repeat: Repeat = Repeat.NEVER
     inference: bool = False  # the body names a model and is judged before it leaves
+    agent: bool = False  # the body may name models that run later, each of which the team must be allowed
     creates: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)  # path parameter → kind
     lists: str | None = None

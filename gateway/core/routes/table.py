@@ -8,6 +8,8 @@ from gateway.core.routes.route import MIB, Body, Repeat, Route, Weigh
 
 _BATCHES = "/v1/messages/batches"
 _AGENT_OBJECT = 32 * MIB
+# What is made of these runs models on its own later.
+_AGENTIC = frozenset({"agents", "sessions", "deployments", "dreams"})
 
 
 def _infer(name: str, path: str, weigh: Weigh = Weigh.TOKENS) -> Route:
@@ -22,7 +24,10 @@ def _list(name: str, path: str, kind: str | None, paging: str = "B", **names: st
 
 
 def _create(name: str, path: str, kind: str | None, weigh: Weigh = Weigh.OBJECT, **names: str) -> Route:
-    return Route(f"{name}.create", "POST", path, weigh, Body.BUFFER, _AGENT_OBJECT, creates=kind, names=names)
+    return Route(
+        f"{name}.create", "POST", path, weigh, Body.BUFFER, _AGENT_OBJECT, agent=name in _AGENTIC, creates=kind,
+        names=names,
+    )  # fmt: skip
 
 
 def _get(name: str, path: str, **names: str) -> Route:
@@ -34,7 +39,8 @@ def _watch(name: str, path: str, **names: str) -> Route:
 
 
 def _post(name: str, path: str, weigh: Weigh = Weigh.OBJECT, /, **names: str) -> Route:
-    return Route(name, "POST", path, weigh, Body.BUFFER, _AGENT_OBJECT, names=names)
+    agent = name.removesuffix(".update") in _AGENTIC
+    return Route(name, "POST", path, weigh, Body.BUFFER, _AGENT_OBJECT, agent=agent, names=names)
 
 
 def _delete(name: str, path: str, **names: str) -> Route:
@@ -197,7 +203,6 @@ _HELLO = [
 
 _GATEWAY = [
     Route("gateway.limits", "GET", "/gateway/v1/limits", Weigh.FREE),
-    Route("gateway.usage", "GET", "/gateway/v1/usage", Weigh.FREE),
 ]
 
 ROUTES: tuple[Route, ...] = (
