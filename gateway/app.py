@@ -26,6 +26,7 @@ from gateway.policy import Outcome, PolicyFaults, Watch
 from gateway.proxy import Proxy
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
+from gateway.store.guarded import Guarded
 from gateway.store.ledger import Ledger
 from gateway.store.ledger import Observer as LedgerObserver
 from gateway.upstream import Upstream
@@ -52,7 +53,7 @@ class App:
         self.policy = policy
         self.registry = CollectorRegistry()
         self.observer = Observer(self.registry, log)
-        self._ledger = ledger(self.observer)
+        self._ledger = Guarded(ledger(self.observer), observer=self.observer)
         self._client = client
         upstream = Upstream(
             client,

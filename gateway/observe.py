@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError, error_body, error_headers
 from gateway.core.exchange import Exchange
+from gateway.core.limits import Bucket
 from gateway.wording import is_credential
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -34,6 +35,10 @@ class Observer:
         self._refusals = Counter(
             "gateway_refusals_total", "Requests refused by the gateway.", ("team", "reason"), registry=registry
         )
+        self._would_refuse = Counter(
+            "gateway_would_refuse_total", "What limits in shadow and budgets that only warn would have refused.",
+            ("team", "limit"), registry=registry,
+        )  # fmt: skip
         self._attempts = Counter(
             "gateway_upstream_attempts_total", "Tries at Claude.", ("workspace", "outcome"), registry=registry
         )
@@ -82,6 +87,9 @@ class Observer:
             self._child(self._in_flight, team).dec()
         if x.error is not None and x.refused_by is not None:
             self._child(self._refusals, team, x.error.kind).inc()
+        for limit in x.verdict.would_refuse if x.verdict is not None else ():
+            name = limit.kind.value if isinstance(limit, Bucket) else f"budget_{limit.per}"
+            self._child(self._would_refuse, team, name).inc()
         for attempt in x.attempts:
             self._child(self._attempts, attempt.workspace, attempt.outcome).inc()
         if x.usage is not None:

@@ -27,6 +27,7 @@ from gateway.observe import Observer
 from gateway.platforms.platform import Draft
 from gateway.relay import Tap, answer_json, end_broken, end_quietly, read_whole, refuse, relay, tap_of
 from gateway.store.ledger import Ledger, StoreDown
+from gateway.store.waiting import Waiting
 from gateway.upstream import Upstream
 from gateway.wire.server import ClientGone, Incoming
 
@@ -57,6 +58,7 @@ class Proxy:
         self._watching: dict[asyncio.Task[None], Exchange] = {}
         self._draining = False
         self._drains = Drains()
+        self._waiting = Waiting(ledger)
 
     async def handle(self, incoming: Incoming) -> None:
         path, _ = query_of(incoming.target)
@@ -93,7 +95,7 @@ class Proxy:
             x.expected = expect(asked, len(body.data) if body is not None else 0)
             if route.weigh is not Weigh.FREE:
                 x.claim = claim_for(x, asked, time.time())
-                x.verdict = await self._ledger.reserve(x.claim)
+                x.verdict = await self._waiting.admit(x.claim, x.started + client_patience(incoming.headers))
                 admitted(x.team, x.verdict, time.time())
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
@@ -131,6 +133,7 @@ class Proxy:
     def drain(self) -> None:
         """Stop session streams: they have no end of their own, and their clients know how to come back."""
         self._draining = True
+        self._waiting.drain()
         for task in list(self._watching):
             task.cancel()
 
@@ -197,6 +200,7 @@ class Proxy:
         return f"{'https' if incoming.secure else 'http'}://{host}"
 
 
+LONGEST_PATIENCE = 600.0  # the SDKs' own
 _STORE_DOWN = "The gateway can't reach its store of limits and budgets. Retry in a moment."
 _OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
 
@@ -207,6 +211,16 @@ async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:
         if incoming.bytes_in > limit:
             raise GatewayError("too_large", f"The request body is larger than {limit >> 20} MiB.", close=True)
         yield chunk
+
+
+def client_patience(headers: Headers) -> float:
+    """How many seconds the client waits, as SDKs say it; waiting for a limit must not outlast that."""
+    said = lookup(headers, b"x-stainless-timeout")
+    try:
+        seconds = float(said) if said is not None else LONGEST_PATIENCE
+    except ValueError:
+        return LONGEST_PATIENCE
+    return seconds if 0 < seconds < LONGEST_PATIENCE else LONGEST_PATIENCE
 
 
 def text(value: bytes | None) -> str:

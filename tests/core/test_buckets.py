@@ -57,7 +57,9 @@ def test_no_interval_admits_more_than_capacity_and_rate(rate: int, burst: int, m
 def test_the_wait_is_true_and_not_longer(rate: int, units: int, used: int):
     """After exactly the wait that a refusal names the claim passes; a millisecond earlier it does not."""
     bucket = requests(max(rate, units))
-    state = State(tanks={("team:a", bucket.field): Tank(UNIT * (units - used), 0, bucket.per_minute, capacity_of(bucket))})
+    state = State(
+        tanks={("team:a", bucket.field): Tank(UNIT * (units - used), 0, bucket.per_minute, capacity_of(bucket))}
+    )
     wait = wait_ms(UNIT * (units - used), UNIT * units, bucket.per_minute)
     if wait:
         assert Said.REFUSED == ask(state, bucket, units, wait - 1).said

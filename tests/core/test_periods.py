@@ -74,4 +74,6 @@ def test_unusable_budgets(budget, fault):
 
 def test_one_budget_twice():
     """Two budgets of one owner for one period leave open which one counts."""
-    assert ["team:a: 2 budgets per day; keep one"] == budget_faults([Budget("team:a", 5, "day"), Budget("team:a", 6, "day")])
+    assert ["team:a: 2 budgets per day; keep one"] == budget_faults(
+        [Budget("team:a", 5, "day"), Budget("team:a", 6, "day")]
+    )

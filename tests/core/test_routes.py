@@ -95,6 +95,7 @@ GET              /v1/sessions/{session}/stream
 HEAD             /
 HEAD,GET         /api/hello
 GET              /gateway/v1/limits
+GET              /gateway/v1/usage
 """
 MIB = 1 << 20
 

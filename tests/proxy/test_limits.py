@@ -8,6 +8,7 @@ from tests.proxy.conftest import ASK, KEY, OTHER_KEY, Start
 from tests.proxy.test_endings import STREAM, chunk
 from tests.proxy.test_fidelity import PLAIN, answer
 from tests.raw import request
+from tests.servers import Server
 from tests.wire.scripted import Scripted, read_request, reset, send, serve, stall, tell
 
 TEAM = "team:search"
@@ -179,3 +180,57 @@ async def test_key_has_limits_of_its_own(start: Start) -> None:
         got = await gateway.ask("POST", "/v1/messages", body=ASK)
 
     assert got.error[2] == "This key has used its 60 requests per minute. Retry in 1 second."
+
+
+async def test_waiting_instead_of_refusing(start: Start) -> None:
+    """With `max_wait_seconds` a call waits for room and then passes; a drain refuses those who wait at once."""
+    async with Scripted([serve(answer())]) as upstream:
+        gateway = await start(
+            upstream.url, buckets=(per_minute(Kind.REQUESTS, 120, burst_seconds=1, max_wait_seconds=30),)
+        )
+        answers = await asyncio.gather(*(gateway.ask("POST", "/v1/messages", body=ASK) for _ in range(4)))
+        waiters = [asyncio.create_task(gateway.ask("POST", "/v1/messages", body=ASK)) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while gateway.app._proxy._waiting.waiting < 2:
+                await asyncio.sleep(0.01)
+        gateway.app._proxy.drain()
+        late = [(await waiter).status for waiter in waiters]
+
+    assert [got.status for got in answers] == [200] * 4
+    assert late.count(429) >= 1
+
+
+async def test_client_that_would_not_wait_that_long(start: Start) -> None:
+    """Waiting counts against the client's own deadline: no longer than its SDK says."""
+    async with Scripted([serve(answer())]) as upstream:
+        gateway = await start(
+            upstream.url, buckets=(per_minute(Kind.REQUESTS, 1, burst_seconds=60, max_wait_seconds=60),)
+        )
+        await gateway.ask("POST", "/v1/messages", body=ASK)
+        got = await gateway.ask("POST", "/v1/messages", [(b"x-stainless-timeout", b"0.2")], ASK)
+
+    assert got.error[:2] == (429, "rate_limit_error")
+
+
+async def test_shadow_refuses_nothing(start: Start) -> None:
+    """A limit in shadow counts and reports; every call passes."""
+    async with Scripted([serve(answer())]) as upstream:
+        gateway = await start(upstream.url, buckets=(per_minute(Kind.REQUESTS, 60, burst_seconds=1, shadow=True),))
+        answers = [await gateway.ask("POST", "/v1/messages", body=ASK) for _ in range(3)]
+
+    assert [got.status for got in answers] == [200] * 3
+    assert gateway.metric("gateway_would_refuse_total", team="search", limit="requests") == 2
+
+
+async def test_two_gateways_share_one_store(start: Start, valkey: Server) -> None:
+    """On a shared store two gateways admit together what the limit allows, and settle each other's picture."""
+    async with Scripted([serve(answer())]) as upstream:
+        buckets = (per_minute(Kind.REQUESTS, 600, burst_seconds=1),)
+        settings = {"redis_url": valkey.url, "store_timeout_ms": 2000}
+        both = [await start(upstream.url, settings=settings, buckets=buckets) for _ in range(2)]
+        asked = [both[n % 2].ask("POST", "/v1/messages", body=ASK) for n in range(60)]
+        statuses = [got.status for got in await asyncio.gather(*asked)]
+
+    assert statuses.count(200) >= 10
+    assert statuses.count(200) + statuses.count(429) == 60
+    assert statuses.count(429) >= 1

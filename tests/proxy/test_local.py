@@ -15,7 +15,7 @@ async def test_own_paths_stay_here(start: Start) -> None:
         gateway = await start(upstream.url)
         for route in own:
             await gateway.ask(route.method, route.path)
-        unknown = await gateway.ask("GET", "/gateway/v1/usage")
+        unknown = await gateway.ask("GET", "/gateway/v1/other")
 
     assert upstream.requests == []
     assert unknown.status == 404

@@ -203,6 +203,7 @@ _HELLO = [
 
 _GATEWAY = [
     Route("gateway.limits", "GET", "/gateway/v1/limits", Weigh.FREE),
+    Route("gateway.usage", "GET", "/gateway/v1/usage", Weigh.FREE),
 ]
 
 ROUTES: tuple[Route, ...] = (
