@@ -19,7 +19,7 @@ async def test_own_paths_stay_here(start: Start) -> None:
 
     assert upstream.requests == []
     assert unknown.status == 404
-    assert {route.path for route in own} == {"/", "/api/hello", "/gateway/v1/limits"}
+    assert {route.path for route in own} == {"/", "/api/hello", "/gateway/v1/limits", "/gateway/v1/usage"}
 
 
 async def test_limits_of_the_team(start: Start) -> None:
