@@ -1,6 +1,6 @@
 """The fields of a JSON object as raw slices of the body: found at C speed, never copied, each key there once.
 
-Parsers disagree on which of two equal keys counts, and the bytes that are judged here are the bytes that Claude gets; so
+Parsers disagree on which of two equal keys counts, and what is judged here are the very bytes that Claude gets; so
 an object with a key twice is refused instead of read (design rule 14). Messages name places and kinds, never content.
 """
 
@@ -99,7 +99,8 @@ def _text(body: Body) -> Text:
     """`body` as a type that can be searched; copied only if it is a part of something larger."""
     if isinstance(body, bytes | bytearray):
         return body
-    whole = body.obj if isinstance(body, memoryview) else None
+    # msgspec's stubs call Raw a kind of bytes, which at run time it is not.
+    whole = body.obj if isinstance(body, memoryview) else None  # type: ignore[redundant-expr]
     if isinstance(whole, bytes | bytearray) and len(whole) == len(memoryview(body)):
         return whole
     return bytes(body)

@@ -60,7 +60,10 @@ def test_months_before():
     ("budget", "fault"),
     [
         (Budget("team:a", 0, "month"), "team:a: budget per month: $0.00 is not above 0 and at most $8,000,000"),
-        (Budget("team:a", 9 * 10**15, "day"), "team:a: budget per day: $9,000,000.00 is not above 0 and at most $8,000,000"),
+        (
+            Budget("team:a", 9 * 10**15, "day"),
+            "team:a: budget per day: $9,000,000.00 is not above 0 and at most $8,000,000",
+        ),
         (
             Budget("team:a", 5, "day", "Mars/Olympus"),
             "team:a: budget per day: 'Mars/Olympus' is not a time zone; write one like 'Europe/Berlin'",
