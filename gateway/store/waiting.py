@@ -92,7 +92,6 @@ class Waiting:
                 return verdict
             waiter.last = verdict
 
-
     async def _unasked(self, line: Bucket, waiter: _Waiter, ahead: Refused | None) -> Refused:
         """The refusal of one whose turn never came. The levels are its own: the head may be another team's."""
         seconds = ahead.retry_after_seconds if ahead is not None else line.max_wait_seconds
