@@ -34,6 +34,7 @@ class Fallback:
         self._shares: dict[str, int] = {}  # open hold: how many times its units count
         self._live = 1
         self._n = 0
+        self.lost = False  # the store lost its data: what blocking budgets spent is not known
 
     def see(self, verdict: Verdict, now: int) -> None:
         """Remember what the store says is left."""
@@ -45,10 +46,9 @@ class Fallback:
             # The store's own count includes it by now: settlements go before reserves.
             self._state.spent.pop(key, None)
 
-    def begin(self, live: int, *, lost: bool) -> None:
+    def begin(self, live: int) -> None:
         """An outage begins, with so many processes alive when the store was last heard."""
         self._live = max(1, live)
-        self._state.lost = int(lost)
         self._touched.clear()
 
     def reserve(self, claim: Claim, now: int, wall: int) -> Verdict:
@@ -56,6 +56,7 @@ class Fallback:
         for bucket, _ in claim.takes:
             self._start(bucket.owner, bucket.field, bucket.per_minute, capacity_of(bucket), now)
         plan = self._dearer(plan_of(claim, wall), wall)
+        self._state.lost = int(self.lost)
         verdict = verdict_of(claim, plan, book.reserve(self._state, claim.hold, plan, now, wall))
         # Standings are of the share, which means nothing to a team; levels are divided to what it may still take.
         levels = tuple(replace(level, remaining=level.remaining // self._live) for level in verdict.levels)

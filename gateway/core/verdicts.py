@@ -33,6 +33,9 @@ UNAVAILABLE_WAIT_MS = 60_000
 
 def verdict_of(claim: Claim, plan: Plan, reply: Reply) -> Verdict:
     """The verdict behind a store's answer. Of several limits without room, the one with the longest wait is named."""
+    if reply.said == Said.BARRED:
+        # The id was settled before its reserve arrived, so the caller has gone.
+        return Refused(Ref("hold", claim.hold), UNKNOWN_WAIT_MS / 1000)
     takes = _takes(claim.takes, plan)
     spends = _spends(claim.spends, plan)
     levels = tuple(_level(bucket, take, level) for (bucket, _, take), level in zip(takes, reply.levels, strict=True))
@@ -57,9 +60,6 @@ def verdict_of(claim: Claim, plan: Plan, reply: Reply) -> Verdict:
         if spend.block and (reply.lost or spent + held + spend.amount > spend.ceiling + extra):
             close = False
             blamed.append(_budget_refusal(budget, spend, standing, reply, rest))
-    if not blamed:
-        # Barred: the id was settled before its reserve arrived, so the caller has gone.
-        return Refused(Ref("hold", claim.hold), UNKNOWN_WAIT_MS / 1000, *rest)
     _, worst = max(blamed, key=lambda pair: pair[0])
     if close and not worst.never:
         return Refused(worst.by, worst.retry_after_seconds, *rest, close=True)

@@ -3,16 +3,20 @@
 All of it shares the one connection with the reserves, so nothing here asks for much at once.
 """
 
+import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from gateway.core.audit import Amendment, Cell, Purse, Snapshot
+from gateway.core.book import Spent
 from gateway.core.periods import DAY_MS, day_of, day_start, months_before
 from gateway.core.plan import Plan
 from gateway.store.batcher import Batcher, ReplyError
 from gateway.store.keys import Keys
 from gateway.store.ledger import Grain, Holder, Observer, Row, StoreUnfit
+from gateway.store.scripts import AMEND
 from gateway.store.spend import collect
 
 SLICE = 500
@@ -71,6 +75,47 @@ async def rows(batcher: Batcher, keys: Keys, grain: Grain, first: str, last: str
             row, _, what = name.decode().partition("\t")
             cells[period, row, what] = int(amount)
     return collect(((*key, amount) for key, amount in cells.items()), team)
+
+
+async def snapshot(
+    batcher: Batcher, keys: Keys, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]
+) -> Snapshot:
+    """Rows, spend and numbers as they are at one moment: one transaction, in one round trip."""
+    calls = [batcher.call("MULTI", patient=True)]
+    calls += [batcher.call("HGETALL", keys.rows(period), patient=True) for period in periods]
+    calls += [batcher.call("HGET", keys.owner(owner), f"spent|{per}", patient=True) for owner, per, _ in purses]
+    calls += [batcher.call("HGET", keys.writer(writer), "n", patient=True) for writer in writers]
+    done = batcher.call("EXEC", patient=True)
+    await asyncio.gather(*calls)
+    answers = iter(await done)
+    cells: dict[Cell, int] = {}
+    for period in periods:
+        flat = next(answers)
+        for name, amount in zip(flat[::2], flat[1::2], strict=True):
+            row, _, what = name.decode().partition("\t")
+            cells[period, row, what] = int(amount)
+    spent = {purse: _spent(next(answers), purse[2]) for purse in purses}
+    applied = {writer: int(n) for writer in writers if (n := next(answers)) is not None}
+    return Snapshot(cells, spent, applied)
+
+
+def _spent(record: bytes | None, number: int) -> int:
+    return Spent(*map(int, struct.unpack("<ddd", record))).at(number) if record else 0
+
+
+async def amend(batcher: Batcher, keys: Keys, missing: Amendment) -> None:
+    """Add what is missing, then take back that data was lost."""
+    calls = [
+        batcher.call("HINCRBY", keys.rows(period), f"{row}\t{what}", amount, patient=True)
+        for (period, row, what), amount in missing.cells.items()
+    ]
+    for (owner, per, number), nano in missing.spent.items():
+        calls.append(batcher.call("EVAL", AMEND.text, 1, keys.owner(owner), per, number, nano, patient=True))
+    calls += [
+        batcher.call("HSETNX", keys.writer(writer), "n", n, patient=True) for writer, n in missing.applied.items()
+    ]
+    calls.append(batcher.call("HDEL", keys.store, "lost", patient=True))
+    await asyncio.gather(*calls)
 
 
 async def warnings_of(batcher: Batcher, observer: Observer) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import book
+from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Said
 from gateway.core.buckets import Tank
 from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
@@ -190,6 +191,9 @@ class Embedded:
     async def note(self, hold: str) -> None:
         """Nothing to do: every hold of this store is in its journal already."""
 
+    async def recall(self, hold: str) -> bool:
+        return hold in self._open
+
     def _apply(self, writer: str, entry: Entry) -> None:
         wall = self._wall()
         it = charge_of(entry, wall)
@@ -318,6 +322,29 @@ class Embedded:
         raised = (nano, int(until * 1000))
         self._state.raises[owner, per] = self._batch.raises[owner, per] = raised
         self._commit_now()
+
+    # -- auditing
+
+    async def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
+        await self._commit()
+        return await self._loop.run_in_executor(self._thread, self._file.snapshot, periods, purses, writers)
+
+    async def amend(self, missing: Amendment) -> None:
+        state, batch = self._state, self._batch
+        for cell, amount in missing.cells.items():
+            batch.rows[cell] = batch.rows.get(cell, 0) + amount
+        for (owner, per, number), nano in missing.spent.items():
+            spent = state.spent.get((owner, per), book.Spent(0, 0, 0)).add(number, nano)
+            state.spent[owner, per] = batch.spent[owner, per] = spent
+        for writer, n in missing.applied.items():
+            state.applied.setdefault(writer, n)
+            batch.applied[writer] = state.applied[writer]
+        await self.accept_empty()
+
+    async def accept_empty(self) -> None:
+        self._state.lost = 0
+        self._batch.facts["lost"] = 0
+        await self._commit()
 
     @property
     def health(self) -> Health:

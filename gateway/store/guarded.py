@@ -61,13 +61,14 @@ class Guarded:
         if self._down_since is None:
             health = self._inner.health
             self._down_since, self._admitted, self._refused = now, 0, 0
-            self._fallback.begin(health.live_processes, lost=health.data_lost)
+            self._fallback.begin(health.live_processes)
             self._observer.event("store_down", {"reason": str(down), "live_processes": health.live_processes})
         if claim.store_down == "closed":
             self._refused += 1
             # The reserve may still arrive: its id is settled, so that it holds nothing.
             self._inner.settle(claim.hold, _NOTHING)
             raise down
+        self._fallback.lost = self._inner.health.data_lost
         verdict = self._fallback.reserve(claim, now, time.time_ns() // 1_000_000)
         if isinstance(verdict, Refused):
             self._refused += 1
@@ -94,6 +95,9 @@ class Guarded:
 
     async def note(self, hold: str) -> None:
         await self._inner.note(hold)
+
+    async def recall(self, hold: str) -> bool:
+        return await self._inner.recall(hold)
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         return await self._inner.peek(buckets, budgets)

@@ -11,6 +11,7 @@ class Keys:
         self._owners: dict[str, bytes] = {}
         self.store = self._key("store")  # epoch, layout, lost, beat, looked
         self.leases = self._key("leases")  # writer -> when its lease lapses
+        self.unleased = self._key("holds:unleased")
         self.suspects = self._key("suspects")  # writer -> when its lapsed lease was seen first
 
     def _key(self, name: str) -> bytes:
@@ -29,7 +30,7 @@ class Keys:
 
     def holds(self, writer: str, plan: Plan | None = None) -> bytes:
         """The open holds of a process; those without a lease stand together, because any process may settle them."""
-        return self._key("holds:" + (writer if plan is None or plan.leased else "unleased"))
+        return self.unleased if plan is not None and not plan.leased else self._key(f"holds:{writer}")
 
     def swept(self, writer: str) -> bytes:
         return self._key(f"swept:{writer}")

@@ -120,6 +120,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def recall(self, hold: str) -> bool:
+        """Take up a hold without a lease, made by whatever process, so that this one may settle it. False: it is gone.
+
+        Two that settle it both are one settlement: its id is remembered for 40 days.
+        """
+        ...
+
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek: ...
 
     async def holders(self, team: str) -> list[Holder]: ...

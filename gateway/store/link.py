@@ -17,7 +17,6 @@ from gateway.store.batcher import Batcher, ReplyError
 from gateway.store.ledger import StoreDown, StoreUnfit
 from gateway.store.scripts import ALL, Script
 
-RENEW_SECONDS = 5.0
 BACKOFF_SECONDS = (0.02, 1.0)
 DIAL_SECONDS = 3.0
 AGREE_SECONDS = 30.0  # a long backlog of settlements is sent within an agreement
@@ -28,9 +27,10 @@ Agree = Callable[[Batcher, bool], Awaitable[None]]
 class Link:
     """The way to the store. `ready` says whether new reserves may take it."""
 
-    def __init__(self, dialler: Dialler, agree: Agree, *, lost: Callable[[], None]) -> None:
+    def __init__(self, dialler: Dialler, agree: Agree, *, renew_seconds: float, lost: Callable[[], None]) -> None:
         self._dialler = dialler
         self._agree = agree
+        self._renew_seconds = renew_seconds
         self._lost = lost
         self._wake = asyncio.Event()
         self._doubtful = False
@@ -75,6 +75,10 @@ class Link:
         self._doubtful = True
         self._wake.set()
 
+    def renew_now(self) -> None:
+        """Something was changed that every process learns with its next renewal; this one need not wait for it."""
+        self._wake.set()
+
     def distrust(self, reason: str) -> None:
         """This server can't serve us: leave it and look for the right one."""
         if self.batcher is not None:
@@ -116,7 +120,7 @@ class Link:
             if not self._doubtful:
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RENEW_SECONDS):
+                    async with asyncio.timeout(self._renew_seconds):
                         await self._wake.wait()
             doubtful, self._doubtful = self._doubtful, False
             if doubtful:

@@ -101,9 +101,13 @@ class Outbox:
         self._tell_confirmed(self.confirmed)
 
     async def drained(self) -> None:
-        """Wait until everything that was queued is confirmed. Returns at once in doubt: see `open`."""
+        """Wait until everything that is queued by now is confirmed. Returns early in doubt: see `open`.
+
+        By now: under load there is always more, and waiting for an empty queue might never end.
+        """
+        upto = self.last
         self.pump()
-        while self.open and self.confirmed < self.last:
+        while self.open and self.confirmed < upto:
             self._idle.clear()
             if self._in_flight == 0:
                 self.pump()

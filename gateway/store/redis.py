@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Reply, Said
 from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
 from gateway.core.plan import Charge, Entry, Opened, Plan, charge_of, entry_of, plan_of
@@ -30,6 +31,7 @@ from gateway.store.outbox import Outbox
 from gateway.store.sweep import SWEEP_SECONDS, Sweeper
 
 LEASE_MS = 20_000
+RENEWALS = 4  # within a lease
 FIRST_TRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 
@@ -70,6 +72,7 @@ class RedisLedger:
         self._open: dict[str, _Open] = {}
         self._n = 0
         self._lost = False
+        self._suspect = False  # another epoch was seen; whether data was lost is being found out
         self._live = 1
         self._offset = time.time() * 1000 - time.monotonic() * 1000  # until the store has said its time
         self._turn_due = False
@@ -89,7 +92,12 @@ class RedisLedger:
             raise StoreUnfit(f"GATEWAY_STATE_DIR {self._dir} can't be written: {fault}.") from fault
         self._memory.load()
         self._live = self._memory.live
-        self._link = Link(Dialler(self._address, self._timeout, self._keys.store), self._agree, lost=self._cut)
+        self._link = Link(
+            Dialler(self._address, self._timeout, self._keys.store),
+            self._agree,
+            renew_seconds=self._lease_ms / 1000 / RENEWALS,
+            lost=self._cut,
+        )
         self._outbox = Outbox(
             lambda entry: self._charge(self._writer, entry),
             self._journal,
@@ -157,6 +165,7 @@ class RedisLedger:
                 reply = await self._reserve(claim.hold, asked)
             if reply.said not in {Said.GRANTED, Said.REFUSED, Said.BARRED}:
                 asked.sent = False
+                self._suspect = reply.said == Said.EPOCH
                 self._link.doubt(f"reserve: {Said(reply.said).name}")
                 raise StoreDown("this is not the store it was a moment ago")
         except StoreDown:
@@ -198,6 +207,14 @@ class RedisLedger:
         if asked is not None:
             self._journal.append(Opened(hold, self.now(), asked.plan))
             self._journal.flush()  # before the call leaves
+
+    async def recall(self, hold: str) -> bool:
+        record = await self._batcher().call("HGET", self._keys.unleased, hold, patient=True)
+        if record is None:
+            return False
+        asked = self._open[hold] = _Open(cold.plan_in(record))
+        asked.sent = True
+        return True
 
     def _end_turn_soon(self) -> None:
         if not self._turn_due:
@@ -276,6 +293,7 @@ class RedisLedger:
         self._offset = now - time.monotonic() * 1000
         self._live = live
         memory.save(epoch=epoch, beat=now, live=live)
+        self._suspect = False
         if bool(lost) != self._lost:
             self._lost = bool(lost)
             self._observer.event("store_data_lost" if lost else "store_data_accepted", {"epoch": epoch})
@@ -317,6 +335,18 @@ class RedisLedger:
         packed = struct.pack("<dd", nano, until * 1000)
         await self._batcher().call("HSET", self._keys.owner(owner), f"raise|{per}", packed, patient=True)
 
+    # -- auditing
+
+    async def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
+        return await cold.snapshot(self._batcher(), self._keys, periods, purses, writers)
+
+    async def amend(self, missing: Amendment) -> None:
+        await cold.amend(self._batcher(), self._keys, missing)
+        self._link.renew_now()
+
+    async def accept_empty(self) -> None:
+        await self.amend(Amendment({}, {}, {}))
+
     @property
     def health(self) -> Health:
         oldest = self._outbox.oldest
@@ -324,7 +354,7 @@ class RedisLedger:
             "redis",
             ok=self._link.ready,
             detail=self._link.fault,
-            data_lost=self._lost,
+            data_lost=self._lost or self._suspect,
             holds_open=len(self._open),
             unconfirmed=self._outbox.unconfirmed,
             lag_seconds=max(0.0, (self.now() - oldest.at) / 1000) if oldest else 0.0,

@@ -6,13 +6,14 @@ brings back as far as it reached the disk.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gateway.core.audit import Purse, Snapshot
 from gateway.core.book import Spent, State
 from gateway.core.periods import DAY_MS, day_of, month_of, months_before
 from gateway.store.ledger import Grain, Row, StoreUnfit
@@ -129,6 +130,17 @@ class SpendFile:
         length = 10 if grain == "day" else 7
         query = "select period, row, what, amount from rows where period between ? and ? and length(period) = ?"
         return collect(self.db.execute(query, (first, last, length)), team)
+
+    def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
+        """What the file says of some days or months, spend and writers: in this thread, so at one moment."""
+        cells = {
+            (period, row, what): amount
+            for asked in periods
+            for period, row, what, amount in self.db.execute("select * from rows where period = ?", (asked,))
+        }
+        state, _ = self.load()
+        spent = {purse: state.spent.get(purse[:2], Spent(0, 0, 0)).at(purse[2]) for purse in purses}
+        return Snapshot(cells, spent, {writer: state.applied[writer] for writer in writers if writer in state.applied})
 
     def prune(self, now: int) -> None:
         """Forget days and months that are past keeping."""

@@ -36,9 +36,9 @@ def test_the_bound(live: int, per_minute: int, asks: list[tuple[int, int]], flap
         local = cut_off.get(process)
         if local is None:
             local = cut_off[process] = Fallback()
-            local.begin(live, lost=False)
+            local.begin(live)
         elif number in flaps:
-            local.begin(live, lost=False)
+            local.begin(live)
         admitted += isinstance(local.reserve(claim(number, (bucket, 1)), now, WALL), Granted)
 
     assert admitted * UNIT * live <= len(cut_off) * (capacity_of(bucket) + per_minute * now)
@@ -48,7 +48,7 @@ def test_it_starts_at_the_last_level_seen():
     """A bucket that was nearly empty when the store went is nearly empty without it, and refills at its share."""
     bucket, local = requests(60), Fallback()
     local.see(Granted("h", (Level(bucket, 4, 0.0),)), now=0)
-    local.begin(2, lost=False)
+    local.begin(2)
     first = [local.reserve(claim(n, (bucket, 1)), 0, WALL) for n in range(3)]
     later = [local.reserve(claim(n, (bucket, 1)), 2000, WALL) for n in range(3, 5)]
 
@@ -59,11 +59,11 @@ def test_it_starts_at_the_last_level_seen():
 def test_a_second_outage_goes_on_where_the_first_ended():
     """A store that comes back for a moment does not refill the share, even when it says that all is well."""
     bucket, local = requests(60), Fallback()
-    local.begin(2, lost=False)
+    local.begin(2)
     for number in range(30):
         assert isinstance(local.reserve(claim(number, (bucket, 1)), 0, WALL), Granted)
     local.see(Granted("h", (Level(bucket, 60, 0.0),)), now=10)
-    local.begin(2, lost=False)
+    local.begin(2)
 
     assert isinstance(local.reserve(claim(31, (bucket, 1)), 20, WALL), Refused)
 
@@ -71,7 +71,7 @@ def test_a_second_outage_goes_on_where_the_first_ended():
 def test_a_request_beyond_the_share_waits_for_the_store():
     """It is refused with a wait, not for ever: with the store back it may pass."""
     bucket, local = requests(3), Fallback()
-    local.begin(4, lost=False)
+    local.begin(4)
     refused = local.reserve(claim(1, (bucket, 1)), 0, WALL)
 
     assert isinstance(refused, Refused)
@@ -81,7 +81,7 @@ def test_a_request_beyond_the_share_waits_for_the_store():
 def test_tokens_are_held_at_the_bucket_and_corrected():
     """A claim larger than the share passes a full bucket and leaves a debt of what it really used, times the share."""
     tokens, local = Bucket("team:a", Kind.TOKENS, "*", 1000), Fallback()
-    local.begin(4, lost=False)
+    local.begin(4)
     one = claim(1, (tokens, 400))
     granted = local.reserve(one, 0, WALL)
     local.settle(one.hold, Settlement(input=300, output=50, produced=True), 0)
@@ -95,7 +95,7 @@ def test_tokens_are_held_at_the_bucket_and_corrected():
 def test_slots_are_shared_and_come_back():
     """Of four slots each of two processes has two."""
     slots, local = Bucket("team:a", Kind.SLOTS, "*", 4), Fallback()
-    local.begin(2, lost=False)
+    local.begin(2)
     verdicts = [local.reserve(claim(n, (slots, 1)), 0, WALL) for n in range(3)]
     local.settle("h0", Settlement(), 0)
 
@@ -107,7 +107,7 @@ def test_a_budget_is_its_last_remainder_divided():
     """$10 were left of $100, so one of two processes may spend $5; what is spent counts whatever was held."""
     budget, local = Budget("team:a", 100 * 10**9, "month"), Fallback()
     local.see(Granted("h", (), (Standing(budget, 80 * 10**9, 10 * 10**9, 100 * 10**9, LATER),)), 0)
-    local.begin(2, lost=False)
+    local.begin(2)
     first = claim(1, spends=((budget, 4 * 10**9),))
     verdicts = [local.reserve(first, 0, WALL)]
     local.settle(first.hold, Settlement(nano=3 * 10**9, produced=True), 0)
@@ -120,7 +120,7 @@ def test_a_budget_of_a_new_period_has_its_whole_share():
     """What was left of yesterday says nothing about today."""
     budget, local = Budget("team:a", 10**9, "day"), Fallback()
     local.see(Granted("h", (), (Standing(budget, 10**9, 0, 10**9, WALL / 1000 - 1),)), 0)
-    local.begin(2, lost=False)
+    local.begin(2)
 
     assert isinstance(local.reserve(claim(1, spends=((budget, 5 * 10**8),)), 0, WALL), Granted)
     assert isinstance(local.reserve(claim(2, spends=((budget, 1),)), 0, WALL), Refused)
@@ -129,7 +129,8 @@ def test_a_budget_of_a_new_period_has_its_whole_share():
 def test_after_lost_data_blocking_budgets_stay_closed():
     """What the store forgot is not known here either."""
     local = Fallback()
-    local.begin(1, lost=True)
+    local.begin(1)
+    local.lost = True
     blocking, warning = (Budget("team:a", 10**9, "day", mode=mode) for mode in ("block", "warn"))
     refused = local.reserve(claim(1, spends=((blocking, 1),)), 0, WALL)
 
@@ -141,7 +142,7 @@ def test_after_lost_data_blocking_budgets_stay_closed():
 def test_a_hold_of_the_store_is_left_alone():
     """Settling what was admitted by the store changes no share."""
     bucket, local = requests(60), Fallback()
-    local.begin(1, lost=False)
+    local.begin(1)
     local.settle("gwr_of_the_store", Settlement(input=10**6, nano=5, produced=True), 0)
     granted = local.reserve(claim(1, (bucket, 1)), 0, WALL)
 

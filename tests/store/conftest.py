@@ -95,3 +95,19 @@ async def open_ledger(request: pytest.FixtureRequest, tmp_path: Path, heard: Hea
 @pytest.fixture
 async def ledger(open_ledger: Open) -> Ledger:
     return await open_ledger()
+
+
+@pytest.fixture
+async def open_embedded(heard: Heard) -> AsyncIterator[Callable[..., Awaitable[Embedded]]]:
+    """Starts embedded ledgers in a given directory."""
+    started: list[Embedded] = []
+
+    async def start(directory: Path, **options: Any) -> Embedded:
+        ledger = Embedded(directory, observer=heard, **options)
+        await ledger.start()
+        started.append(ledger)
+        return ledger
+
+    yield start
+    for ledger in started:
+        await ledger.stop()
