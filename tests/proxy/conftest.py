@@ -1,7 +1,7 @@
 """A gateway in this process: the production listener, the production client, real sockets on both sides."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -103,6 +103,6 @@ class _Lines:
     warning = error = info
 
 
-def _keep(logger: Any, level: str, line: dict[str, Any]) -> dict[str, Any]:
+def _keep(logger: Any, level: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
     # Through JSON, so that a fact that could not be logged fails here.
     return {"level": level, **msgspec.json.decode(msgspec.json.encode(line))}

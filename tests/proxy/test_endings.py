@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.proxy.conftest import ASK, KEY, Running, Start
-from tests.raw import request
+from tests.raw import RawClient, request
 from tests.wire.scripted import (
     Scripted,
     close,
@@ -13,6 +13,7 @@ from tests.wire.scripted import (
     pause,
     pour,
     read_eof,
+    read_exactly,
     read_head,
     read_request,
     reset,
@@ -187,7 +188,7 @@ async def test_body_that_never_ends(start: Start) -> None:
 async def test_upload_passes_while_it_comes(start: Start) -> None:
     """A file is never held: its first bytes reach Claude before its last ones leave the client."""
     arrived = asyncio.Event()
-    fine = [read_head(), tell(arrived), read_until_done(3 << 20), send(FINE)]
+    fine = [read_head(), tell(arrived), read_exactly(3 << 20), send(FINE)]
     async with Scripted(fine) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
@@ -233,12 +234,12 @@ async def test_slow_reader_holds_the_upstream_back(start: Start) -> None:
     async with Scripted([read_request(), send(head), pour(total)]) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
-            client.writer.transport.pause_reading()
+            reading(client).pause_reading()
             client.send(request("GET", "/v1/files/file_1/content", key=KEY))
             poured = await steady(upstream)
 
             assert poured < 16 << 20
-            client.writer.transport.resume_reading()
+            reading(client).resume_reading()
             got = await client.answer("GET")
 
     assert len(got.body) == total
@@ -278,10 +279,9 @@ async def test_old_client(start: Start) -> None:
     assert (got.values(b"transfer-encoding"), got.body) == ([], START)
 
 
-def read_until_done(size: int) -> object:
-    from tests.wire.scripted import read_exactly
-
-    return read_exactly(size)
+def reading(client: RawClient) -> asyncio.Transport:
+    assert isinstance(client.writer.transport, asyncio.Transport)
+    return client.writer.transport
 
 
 async def steady(upstream: Scripted) -> int:
@@ -303,7 +303,7 @@ async def test_unhandled_fault_is_an_answer_and_a_line(start: Start) -> None:
         raise RuntimeError("gwk_planted_secret")
 
     gateway: Running = await start("http://127.0.0.1:9")
-    gateway.app.observer.authenticated = broken  # type: ignore[method-assign,assignment]
+    gateway.app.observer.authenticated = broken  # type: ignore[method-assign]  # a bug, planted
     got = await gateway.ask("POST", "/v1/messages", body=ASK)
 
     assert got.error[:2] == (500, "api_error")
