@@ -127,7 +127,9 @@ class TestRedis:
         await until(_swept(valkey))
         await _eventually(lambda: outcome(ledger), (expected, [(expected.get("nano", 0), 0)], [10]))
 
-    async def test_a_settlement_after_the_sweep_books_the_difference(self, redis_ledger, valkey, heard: Heard, tmp_path):
+    async def test_a_settlement_after_the_sweep_books_the_difference(
+        self, redis_ledger, valkey, heard: Heard, tmp_path
+    ):
         """A process that was taken for dead settles late: the estimate becomes exact, and nothing is counted twice."""
         alive = await redis_ledger(tmp_path / "alive", **SWEEPS)
         async with running(valkey.url, tmp_path / "dead", "reserve h1", **SWEEPS):
