@@ -92,7 +92,7 @@ class Proxy:
             if asked is not None:
                 x.model, x.stream = asked.model, asked.stream
             judge_path(x.policy, x.team, matched)
-            x.expected = expect(asked, len(body.data) if body is not None else 0)
+            x.expected = expect(asked)
             if route.weigh is not Weigh.FREE:
                 x.claim = claim_for(x, asked, time.time())
                 x.verdict = await self._waiting.admit(x.claim, x.started + client_patience(incoming.headers))

@@ -5,7 +5,7 @@ from typing import assert_never
 from gateway.core.cost import Ask, held
 from gateway.core.errors import GatewayError, whole_seconds
 from gateway.core.exchange import Exchange, Expected
-from gateway.core.judge import Asked
+from gateway.core.judge import UNBOUNDED_OUTPUT, Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
 from gateway.core.routes import Weigh
@@ -35,11 +35,19 @@ _UNITS: dict[Kind, str] = {
 _PERIODS = {"day": "daily", "month": "monthly"}
 
 
-def expect(asked: Asked | None, size: int) -> Expected:
-    """What a request will probably use, by the size of its body: a rough guess until it is weighed by its parts."""
+def expect(asked: Asked | None) -> Expected:
+    """What a request will probably use: the amounts that are held for it."""
     if asked is None:
         return Expected()
-    return Expected(size // 3, size // 10, min(asked.max_tokens, 4096), asked.max_tokens)
+    return Expected(
+        input=round(asked.input),
+        input_at_least=int(asked.surely),
+        output=min(asked.most_output, UNBOUNDED_OUTPUT),
+        output_at_most=asked.most_output,
+        web_searches=asked.searches,
+        fast=asked.fast,
+        us=asked.us,
+    )
 
 
 def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:

@@ -10,16 +10,35 @@ from gateway.core.errors import GatewayError
 from gateway.core.json_fields import Fields, Malformed, Steps, batch_params, fields, fields_in_steps
 from gateway.core.routes import Matched, Route, Weigh
 from gateway.core.teams import Policy, Team
+from gateway.core.weigh import Kind, Weighed, weigh_in_steps
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The governed facts of one inference body."""
+    """What an inference body asks for, in numbers. Of a batch: the sums over its requests."""
 
     model: str
     models: tuple[str, ...]  # every model that can bill
     stream: bool
-    max_tokens: int = 4096
+    input: float  # estimated tokens
+    surely: float  # a lower bound of them
+    most_output: int
+    searches: int = 0  # at most
+    fast: bool = False
+    us: bool = False
+    weighed: Weighed | None = None  # of a single request
+
+
+# How each route that names a model is read.
+_FORMS: dict[str, Kind] = {
+    "messages": "messages",
+    "count_tokens": "count",
+    "complete": "complete",
+    "chat_completions": "chat",
+}
+# What is held for an answer whose request sets no bound, and for searches without one.
+UNBOUNDED_OUTPUT = 4096
+UNBOUNDED_SEARCHES = 10
 
 
 def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[Asked | None]:
@@ -33,7 +52,7 @@ def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[As
         if route.weigh is Weigh.BATCH:
             asked = yield from _asked_of_batch(batch_params(body))
         else:
-            asked = asked_of((yield from fields_in_steps(body)))
+            asked = asked_of((yield from weigh_in_steps((yield from fields_in_steps(body)), _FORMS[route.name])))
     except Malformed as error:
         raise GatewayError("malformed", str(error)) from None
     _allow(policy, team, asked.models)
@@ -48,31 +67,50 @@ def judge_path(policy: Policy, team: Team, matched: Matched) -> None:
 
 
 def _asked_of_batch(params: Iterator[Fields | None]) -> Steps[Asked]:
+    """Each request of a batch is weighed by itself; only sums are kept, for there may be 100,000."""
     models: dict[str, None] = {}
+    total, surely, output, searches = 0.0, 0.0, 0, 0
+    fast = us = False
     index = 0
     for body in params:
         if body is None:
             yield
             continue
-        models.update(dict.fromkeys(asked_of(body, f"requests.{index}.params.").models))
+        try:
+            one = asked_of((yield from weigh_in_steps(body)))
+        except (Malformed, GatewayError) as error:
+            raise GatewayError("malformed", f"requests.{index}.params: {error}") from None
+        models.update(dict.fromkeys(one.models))
+        total, surely, output = total + one.input, surely + one.surely, output + one.most_output
+        searches, fast, us = searches + one.searches, fast or one.fast, us or one.us
         index += 1
     if not models:
         raise GatewayError("malformed", "requests: A batch needs at least one request.")
-    return Asked(next(iter(models)), tuple(models), stream=False)
+    return Asked(next(iter(models)), tuple(models), False, total, surely, output, searches, fast, us)
 
 
-def asked_of(body: Fields, where: str = "") -> Asked:
-    """Read the governed fields; a model that is absent or no string can't be governed and is refused."""
-    model = _string(body, "model", where)
-    if model is None:
-        raise GatewayError("malformed", f"{where}model: Field required")
-    if _given(body, "billing_policy"):
-        raise GatewayError(
-            "not_allowed", f"{where}billing_policy can't be set through the gateway: it would change who pays."
-        )
-    models = [model, *_fallbacks(body, where), *_advisors(body, where)]
-    stream = _given(body, "stream") and bytes(body["stream"]) == b"true"
-    return Asked(model, tuple(dict.fromkeys(models)), stream, _most_output(body))
+def asked_of(weighed: Weighed) -> Asked:
+    """A weighed request as numbers; a payer of its own is refused."""
+    if weighed.bill_to is not None:
+        raise GatewayError("not_allowed", "billing_policy can't be set through the gateway: it would change who pays.")
+    estimate = weighed.input()
+    searches = sum(
+        UNBOUNDED_SEARCHES if tool.max_uses is None else tool.max_uses
+        for tool in weighed.tools
+        if tool.type.startswith("web_search")
+    )
+    return Asked(
+        model=weighed.model,
+        models=weighed.models,
+        stream=weighed.stream,
+        input=estimate.tokens,
+        surely=estimate.sure,
+        most_output=UNBOUNDED_OUTPUT if weighed.max_tokens is None else max(0, weighed.max_tokens),
+        searches=searches,
+        fast=weighed.speed == "fast",
+        us=weighed.inference_geo == "us",
+        weighed=weighed,
+    )
 
 
 def _allow(policy: Policy, team: Team, models: tuple[str, ...]) -> None:
@@ -84,73 +122,13 @@ def _allow(policy: Policy, team: Team, models: tuple[str, ...]) -> None:
             )
 
 
-def _given(body: Fields, key: str) -> bool:
-    return key in body and bytes(body[key]) != b"null"
-
-
 def _string(body: Fields, key: str, where: str) -> str | None:
-    if not _given(body, key):
+    if key not in body or bytes(body[key]) == b"null":
         return None
     try:
         return msgspec.json.decode(body[key], type=str)
     except msgspec.MsgspecError:
         raise GatewayError("malformed", f"{where}{key}: Input should be a valid string") from None
-
-
-def _most_output(body: Fields) -> int:
-    """`max_tokens`, by whichever name it goes; what is no number is Claude's to refuse."""
-    for key in ("max_tokens", "max_completion_tokens", "max_tokens_to_sample"):
-        if _given(body, key):
-            try:
-                return max(0, int(msgspec.json.decode(body[key], type=float)))
-            except (msgspec.MsgspecError, OverflowError):
-                return 4096
-    return 4096
-
-
-def _fallbacks(body: Fields, where: str) -> list[str]:
-    """The models a request may be moved to: entries are ids, or objects with a model."""
-    if not _given(body, "fallbacks"):
-        return []
-    try:
-        entries = msgspec.json.decode(body["fallbacks"], type=list[Raw])
-    except msgspec.MsgspecError:
-        raise GatewayError("malformed", f"{where}fallbacks: Input should be a valid list") from None
-    found: list[str] = []
-    for index, entry in enumerate(entries):
-        if _opens(entry, b'"'):
-            found.append(msgspec.json.decode(entry, type=str))
-            continue
-        place = f"{where}fallbacks.{index}"
-        model = _string(fields(entry, place), "model", f"{place}.")
-        if model is not None:
-            found.append(model)
-    return found
-
-
-def _advisors(body: Fields, where: str) -> list[str]:
-    """The models that tools name: an advisor bills on its own."""
-    if "tools" not in body or not _may_name_a_model(body["tools"]):
-        return []
-    try:
-        tools = msgspec.json.decode(body["tools"], type=list[Raw])
-    except msgspec.MsgspecError:
-        raise GatewayError("malformed", f"{where}tools: Input should be a valid list") from None
-    found: list[str] = []
-    for index, tool in enumerate(tools):
-        if not _may_name_a_model(tool):
-            continue
-        place = f"{where}tools.{index}"
-        model = _string(fields(tool, place), "model", f"{place}.")
-        if model is not None:
-            found.append(model)
-    return found
-
-
-def _may_name_a_model(value: Raw) -> bool:
-    """Whether a key `model` can be in there: a tenth of the cost of a real look, and most tools have none."""
-    text = bytes(value)
-    return b'"model"' in text or b"\\u" in text  # a key can be written with escapes
 
 
 # In these a `model` is the client's own word: data for a tool, or notes.

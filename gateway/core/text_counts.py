@@ -1,7 +1,7 @@
 """What a text is made of, counted by C in a few passes: the features that token weights are for.
 
-Tokens follow words, case changes, digits, signs and scripts more than bytes. Nothing here knows a tokenizer. A text comes
-as raw slices of JSON; it is sampled when it is large, and strings are unescaped before they are counted.
+Tokens follow words, case changes, digits, signs and scripts more than bytes. Nothing here knows a tokenizer. A text
+comes as raw slices of JSON; it is sampled when it is large, and strings are unescaped before they are counted.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What differs between models when input is counted: one table by model id.
 
-Sources: the platform's vision, tool-use and PDF pages as of autumn 2026, and recorded count_tokens answers. A model that
-is not listed counts like the newest, which costs more tokens than the older ones, so a guess errs on the safe side.
+Sources: the platform's vision, tool-use and PDF pages as of autumn 2026, and recorded count_tokens answers. A model
+that is not listed counts like the newest, which costs more tokens than the older ones, so a guess errs on the safe side.
 """
 
 import re
@@ -45,8 +45,8 @@ _TABLE = (
     ("*",                  Tokenizer(V47,  6, 2576, 4784, 354, 474, 2350)),
 )  # fmt: skip
 
-# Tools that Claude defines bring a description of their own. The first three are documented; the others are not, so they
-# are guesses of the same size that learning corrects.
+# Tools that Claude defines bring a description of their own. The first three are documented; the others are not, so
+# they are guesses of the same size that learning corrects.
 KNOWN_TOOLS = (
     ("bash_", 245),
     ("text_editor_", 700),

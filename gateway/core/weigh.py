@@ -1,7 +1,7 @@
 """What a request asks for, as far as limits and money are concerned: the governed fields, and the input measured.
 
-Decided from the very bytes that Claude will get. Types follow the API's leniency (null is absent, 10.0 is 10); a governed
-field of another type is refused with its name, because two readings of it could mean two prices.
+Decided from the very bytes that Claude will get. Types follow the API's leniency (null is absent, 10.0 is 10); a
+governed field of another type is refused with its name, because two readings of it could mean two prices.
 """
 
 from collections.abc import Callable

@@ -322,7 +322,7 @@ async def test_client_that_leaves_while_it_is_waited_for(start: Start) -> None:
     async with Scripted([read_request(), send(head), pour(1 << 30)]) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
-            reading(client).pause_reading()
+            client.hold()
             client.send(request("GET", "/v1/files/file_1/content", key=KEY))
             await steady(upstream)
             client.abort()

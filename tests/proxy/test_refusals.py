@@ -114,9 +114,9 @@ async def test_wrong_method_says_which_are_right(start: Start) -> None:
         (b'{"model": "claude-opus-5", "mod\\u0065l": "claude-haiku-4-5"}', "'model' more than once"),
         (b'{"model": "claude-opus-5", "max_tokens": 1, "max_tokens": 1}', "'max_tokens' more than once"),
         (b'{"model": "claude-opus-5", "x": "\xff"}', "UTF-8"),
-        (b'{"model": 5}', "model: Input should be a valid string"),
-        (b'{"max_tokens": 5}', "model: Field required"),
-        (b'{"model": null}', "model: Field required"),
+        (b'{"model": 5}', "'model' must be a string, not a number."),
+        (b'{"max_tokens": 5}', "has no 'model'"),
+        (b'{"model": null}', "has no 'model'"),
         (b'{"model": "claude-opus-5", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}", "nested too deeply"),
         (b"\xef\xbb\xbf" + ASK, "not valid JSON"),
     ],
@@ -325,7 +325,7 @@ async def test_tool_with_an_odd_model(start: Start) -> None:
     body = b'{"model": "claude-haiku-4-5", "tools": [{"name": "a"}, {"model": {"id": "claude-opus-5"}}]}'
     got = await gateway.ask("POST", "/v1/messages", body=body)
 
-    assert got.error == (400, "invalid_request_error", "tools.1.model: Input should be a valid string")
+    assert got.error == (400, "invalid_request_error", "'tools[1].model' must be a string, not an object.")
 
 
 @pytest.mark.parametrize(
