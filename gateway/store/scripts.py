@@ -32,7 +32,8 @@ def script(name: str, *, clock: str | None = None) -> Script:
 
 RESERVE = script("reserve")
 CHARGE = script("charge")
+RETRY = script("retry")
 RENEW = script("renew")
 SUSPECT = script("suspect")
 RETIRE = script("retire")
-ALL = (RESERVE, CHARGE, RENEW, SUSPECT, RETIRE)
+ALL = (RESERVE, CHARGE, RETRY, RENEW, SUSPECT, RETIRE)
