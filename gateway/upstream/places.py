@@ -155,7 +155,7 @@ class Places:
             self._wake(place, wall)
         if outcome.about_key:
             self._bench(place, outcome, now)
-        elif self.pool(lane.workspace).worked(place.key, now):
+        elif not failed and self.pool(lane.workspace).worked(place.key, now):
             self._key_changed(place.workspace.name, place.key, "active")
             self._told.overload("key_back", workspace=lane.workspace, key=place.key.name)
 

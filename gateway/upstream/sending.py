@@ -216,6 +216,7 @@ class Upstream:
         attempt = Attempt(place.workspace.name, place.key.name)
         x.attempts.append(attempt)
         began = time.monotonic()
+        self.places.pool(place.workspace.name).sent(place.key, began)
         answer: LiveAnswer | None = None
         headers = []
         try:

@@ -51,9 +51,14 @@ class KeyPool:
         due = [key for key in left if now >= self.of(key).next_chance]
         if not due:
             return None
-        key = rendezvous(due, team)
-        self.of(key).next_chance = now + SECOND_CHANCE
-        return key
+        return rendezvous(due, team)
+
+    def sent(self, key: UpstreamKey, now: float) -> None:
+        """A request goes out with it; of a benched key that was the one for the next while."""
+        standing = self.of(key)
+        standing.used = now
+        if standing.state == "benched":
+            standing.next_chance = max(standing.next_chance, now + SECOND_CHANCE)
 
     def bench(self, key: UpstreamKey, reason: str, now: float) -> bool:
         """Claude refused the key. True when that is news."""
