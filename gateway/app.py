@@ -55,16 +55,18 @@ class App:
         self.observer = Observer(self.registry, log)
         self._ledger = Guarded(ledger(self.observer), observer=self.observer)
         self._client = client
-        upstream = Upstream(
+        self.upstream = Upstream(
             client,
             {platform.name: platform for platform in (ClaudePlatform(),)},
             Timeouts(settings.connect_seconds, settings.first_byte_seconds, settings.idle_seconds),
+            ledger=self._ledger,
+            told=self.observer,
         )
         self._proxy = Proxy(
             policy=lambda: self.policy,
             ledger=self._ledger,
-            upstream=upstream,
-            local=LocalAnswers(ModelLists(upstream), self._ledger),
+            upstream=self.upstream,
+            local=LocalAnswers(ModelLists(self.upstream), self._ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
             public_url=settings.public_url,
@@ -98,6 +100,7 @@ class App:
 
     async def start(self) -> None:
         await self._ledger.start()
+        self.upstream.adopt(self.policy)
         tls = tls_of(self._settings)
         self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
         self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
@@ -115,6 +118,7 @@ class App:
             await _wait(hurry, 0.05)
         await self.server.stop()
         await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
+        await self.upstream.close()
         await self._ledger.stop()
         await self._client.close()
         await self._ops.stop()
@@ -126,6 +130,7 @@ class App:
             self._log.error("reload", kept=self.policy.version, faults=[str(fault) for fault in outcome.faults])
             return
         self.policy = outcome.policy
+        self.upstream.adopt(self.policy)
         self.observer.reloaded(ok=True)
         notices = [str(notice) for notice in outcome.notices]
         self._log.info("reload", version=self.policy.version, teams=len(self.policy.teams), notices=notices)

@@ -71,7 +71,20 @@ class Observer:
             "gateway_config_loaded_timestamp_seconds", "When the policy in force was loaded.", registry=registry
         )
         self._loaded_at.set_to_current_time()
+        self._upstream = upstream_families(registry)
         self._children: dict[tuple[Any, ...], Any] = {}
+
+    def overload(self, event: str, **facts: Any) -> None:
+        """What changed between the gateway and Claude: a key, a rest, a breaker. Once per change, never per request."""
+        self._log.warning(event, **facts)
+
+    def gauge(self, name: str, value: float, *labels: str) -> None:
+        """One of the gauges of `upstream_families`."""
+        self._child(self._upstream[name], *labels).set(value)
+
+    def count(self, name: str, *labels: str) -> None:
+        """One of the counters of `upstream_families`."""
+        self._child(self._upstream[name], *labels).inc()
 
     def authenticated(self, x: Exchange) -> None:
         """The request counts as its team's from here."""
@@ -154,6 +167,30 @@ class Observer:
         if child is None:
             child = self._children[family, *labels] = family.labels(*labels)
         return child
+
+
+# What the way to Claude tells of itself, by the names that upstream/ uses.
+_UPSTREAM: dict[str, tuple[type[Counter | Gauge], str, str, tuple[str, ...]]] = {
+    "retries":      (Counter, "gateway_retries_total", "Attempts beyond the first.", ("workspace", "reason")),
+    "retry_budget": (Gauge, "gateway_retry_budget", "Retries left, of 50, when last asked.", ("workspace",)),
+    "rests":        (Counter, "gateway_rests_total", "Times Claude told calls to stay away.", ("workspace", "reason")),
+    "rest_until":   (Gauge, "gateway_rest_until_timestamp_seconds", "When calls may go out again.",
+                     ("workspace", "model_class")),
+    "breaker_open": (Gauge, "gateway_breaker_open", "1 while Claude is asked by probes only.",
+                     ("workspace", "model_class")),
+    "window":       (Gauge, "gateway_concurrency_window", "Calls that may be under way at once; 0: no window.",
+                     ("workspace", "model_class")),
+    "headroom":     (Gauge, "gateway_upstream_headroom_ratio", "What is left of Claude's limits, 0 to 1.",
+                     ("workspace", "model_class", "limit")),
+    "keys":         (Gauge, "gateway_workspace_key", "1 for the state that a real key is in.",
+                     ("workspace", "key", "state")),
+    "exchanges":    (Counter, "gateway_token_exchanges_total", "Identity tokens exchanged.",
+                     ("workspace", "key", "result")),
+}  # fmt: skip
+
+
+def upstream_families(registry: CollectorRegistry) -> dict[str, Counter | Gauge]:
+    return {key: kind(name, says, labels, registry=registry) for key, (kind, name, says, labels) in _UPSTREAM.items()}
 
 
 def place(fault: BaseException | None) -> str | None:

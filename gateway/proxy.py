@@ -90,7 +90,7 @@ class Proxy:
                 raise GatewayError("malformed", f"{route.path} takes no request body.", close=True)
             asked = await in_turns(judge(x.policy, x.team, route, body.data)) if body is not None else None
             if asked is not None:
-                x.model, x.stream = asked.model, asked.stream
+                x.model, x.models, x.stream = asked.model, asked.models, asked.stream
             judge_path(x.policy, x.team, matched)
             x.expected = expect(asked)
             if route.weigh is not Weigh.FREE:

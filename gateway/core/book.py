@@ -9,9 +9,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from gateway.core.buckets import Tank, correct, refill
+from gateway.core.limits import UNIT
 from gateway.core.plan import FOR_GOOD, SHADOW, SLOTS, Charge, Count, Part, Plan, Spend, Take
 
 MARK_MS = 60_000  # how long a settlement of an unknown hold bars a late reserve with that id
+MOST_RETRIES = 50 * UNIT  # what a retry budget can save
 ONCE_MS = 40 * 86_400_000  # how long the id of a hold without a lease is known as settled
 
 
@@ -109,6 +111,7 @@ class State:
     marks: dict[str, int] = field(default_factory=dict)  # hold -> when the mark ends
     applied: dict[str, int] = field(default_factory=dict)  # writer -> highest number
     rows: dict[tuple[str, str, str], int] = field(default_factory=dict)  # (day or month, row, what)
+    retries: dict[str, int] = field(default_factory=dict)  # what is left of a workspace's retry budget; absent: full
     lost: int = 0
 
 
@@ -120,7 +123,7 @@ def reserve(state: State, hold: str, plan: Plan, now: int, wall: int) -> Reply:
     """
     if state.marks.get(hold, -1) > now:
         return Reply(Said.BARRED, wall)
-    levels, ok, passed = _look_at_takes(state, plan, now)
+    levels, ok, passed = look_at_takes(state, plan.parts, now)
     standings = []
     for part in plan.parts:
         for spend in part.spends:
@@ -141,22 +144,25 @@ def reserve(state: State, hold: str, plan: Plan, now: int, wall: int) -> Reply:
         for take in part.takes:
             if not passed >> position & 1:
                 levels[position] -= take.amount
-                _take(state, part.owner, take, levels[position], now)
+                take_from(state, part.owner, take, levels[position], now)
             position += 1
         for spend in part.spends:
             key = (part.owner, spend.per)
             state.held[key] = state.held.get(key, 0) + spend.amount
+        saved = state.retries.get(part.owner)
+        if part.deposit and saved is not None:  # a budget that nothing was taken from is full
+            state.retries[part.owner] = min(MOST_RETRIES, saved + part.deposit)
     after = [(s, h + spend.amount, x, w) for (s, h, x, w), spend in zip(standings, plan.spends(), strict=True)]
     state.holds[hold] = Held(wall, passed, plan)
     return Reply(Said.GRANTED, wall, passed, state.lost, tuple(levels), tuple(after))
 
 
-def _look_at_takes(state: State, plan: Plan, now: int) -> tuple[list[int], bool, int]:
+def look_at_takes(state: State, parts: list[Part], now: int) -> tuple[list[int], bool, int]:
     """Every bucket's level, whether all that count have room, and the bits of the shadow buckets that have none."""
     levels: list[int] = []
     ok = True
     passed = 0
-    for part in plan.parts:
+    for part in parts:
         for take in part.takes:
             key = (part.owner, take.field)
             if take.code & ~SHADOW == SLOTS:
@@ -172,7 +178,7 @@ def _look_at_takes(state: State, plan: Plan, now: int) -> tuple[list[int], bool,
     return levels, ok, passed
 
 
-def _take(state: State, owner: str, take: Take, level: int, now: int) -> None:
+def take_from(state: State, owner: str, take: Take, level: int, now: int) -> None:
     key = (owner, take.field)
     if take.code & ~SHADOW == SLOTS:
         state.slots[key] = take.capacity - level

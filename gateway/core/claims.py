@@ -1,5 +1,6 @@
 """From a judged request to what it claims. Pure: the ledger holds it, `billing` says what became of it."""
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from gateway.core.cost import Ask, held
@@ -8,9 +9,10 @@ from gateway.core.exchange import Exchange, Expected
 from gateway.core.judge import UNBOUNDED_OUTPUT, Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
+from gateway.core.retries import deposit_of
 from gateway.core.routes import Weigh
 from gateway.core.standing import rfc3339
-from gateway.core.teams import Team
+from gateway.core.teams import Team, Workspace
 
 # Which buckets a call draws on. Reads of models and the gateway's own answers are free.
 _KINDS: dict[Weigh, tuple[Kind, ...]] = {
@@ -55,15 +57,8 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
     assert x.team is not None
     assert x.key is not None
     assert x.route is not None
-    kinds = _KINDS[x.route.weigh]
-    models = asked.models if asked is not None else ("",)
     workspace = x.policy.workspaces[x.team.workspace]
-    buckets = [
-        bucket
-        for owned in (x.key.buckets, x.team.buckets, workspace.buckets)
-        for bucket in owned
-        if bucket.kind in kinds and any(x.policy.covers(bucket.pattern, model) for model in models)
-    ]
+    buckets = [*_matching(x, x.key.buckets), *_matching(x, x.team.buckets), *_matching(x, workspace.buckets)]
     costs = x.route.weigh is Weigh.TOKENS or x.route.weigh is Weigh.BATCH
     spends = _spends(x, asked, now) if costs and asked is not None else ()
     return Claim(
@@ -78,7 +73,34 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
         at_least=tuple(_least(bucket, x.expected) for bucket in buckets),
         store_down=x.team.store_down,
         nano=spends[0][1] if spends else None,
+        retry_deposit=deposit_of(workspace.retry_budget),
     )
+
+
+def workspace_takes(x: Exchange, workspace: Workspace) -> tuple[tuple[tuple[Bucket, int], ...], tuple[int, ...]]:
+    """What the request takes of another workspace when it moves there, and the least of each."""
+    buckets = _matching(x, workspace.buckets)
+    takes = tuple((bucket, _amount(bucket, x.expected)) for bucket in buckets)
+    return takes, tuple(_least(bucket, x.expected) for bucket in buckets)
+
+
+def retry_takes(x: Exchange, workspace: Workspace) -> tuple[tuple[tuple[Bucket, int], ...], tuple[int, ...]]:
+    """What one more attempt takes where the hold is already: a request, no more."""
+    buckets = [bucket for bucket in _matching(x, workspace.buckets) if bucket.kind in _COUNTED]
+    return tuple((bucket, 1) for bucket in buckets), (1,) * len(buckets)
+
+
+_COUNTED = frozenset({Kind.REQUESTS, Kind.COUNT_REQUESTS, Kind.OBJECT_REQUESTS})
+
+
+def _matching(x: Exchange, buckets: Iterable[Bucket]) -> list[Bucket]:
+    assert x.route is not None
+    kinds = _KINDS[x.route.weigh]
+    return [
+        bucket
+        for bucket in buckets
+        if bucket.kind in kinds and any(x.policy.covers(bucket.pattern, model) for model in x.models)
+    ]
 
 
 def _amount(bucket: Bucket, expected: Expected) -> int:

@@ -30,6 +30,7 @@ KINDS: dict[str, ErrorKind] = {
     #                                status  type                       refused by  retry
     "malformed":           ErrorKind(400, "invalid_request_error",      "gateway",  retry=False),
     "body_timeout":        ErrorKind(400, "invalid_request_error",      "gateway",  retry=False),
+    "usage_limit":         ErrorKind(400, "invalid_request_error",      "limit",    retry=False),
     "unauthenticated":     ErrorKind(401, "authentication_error",       "gateway",  retry=False),
     "not_allowed":         ErrorKind(403, "permission_error",           "policy",   retry=False),
     "not_found":           ErrorKind(404, "not_found_error",            "policy",   retry=False),
@@ -46,6 +47,7 @@ KINDS: dict[str, ErrorKind] = {
     "workspace_key":       ErrorKind(503, "api_error",                  "gateway",  retry=True),
     "upstream_timeout":    ErrorKind(504, "timeout_error",              "gateway",  retry=True),
     "busy":                ErrorKind(529, "overloaded_error",           "gateway",  retry=True),
+    "overloaded":          ErrorKind(529, "overloaded_error",           "gateway",  retry=True),
     "draining":            ErrorKind(529, "overloaded_error",           "gateway",  retry=True),
     "store_down":          ErrorKind(529, "overloaded_error",           "gateway",  retry=True),
 }  # fmt: skip

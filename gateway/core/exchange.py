@@ -55,6 +55,7 @@ class Exchange:
     key: GatewayKey | None = None
     route: Route | None = None
     model: str = ""
+    models: tuple[str, ...] = ("",)  # every model that can bill
     stream: bool = False
     claim: Claim | None = None
     verdict: Verdict | None = None

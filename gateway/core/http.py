@@ -6,7 +6,9 @@ survive the passage. No type of an HTTP library is named above `gateway/wire/`.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -24,6 +26,18 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.scheme == "https" else 80
         return host if self.port == default else f"{host}:{self.port}"
+
+
+@lru_cache(maxsize=256)
+def address(base_url: str) -> tuple[Origin, str]:
+    """The origin of a base URL and the path prefix it carries."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"base_url {base_url!r} must be an http or https URL")
+    scheme, port = parts.scheme, parts.port
+    if scheme == "https":
+        return Origin("https", parts.hostname, port or 443), parts.path.rstrip("/")
+    return Origin("http", parts.hostname, port or 80), parts.path.rstrip("/")
 
 
 @dataclass(slots=True)
@@ -93,9 +107,17 @@ class Answer(Protocol):
         ...
 
 
+class LiveAnswer(Answer, Protocol):
+    """An answer straight from the wire."""
+
+    async def arrives(self, within: float) -> bool:
+        """Whether `read` would have something to say, bytes, the end or a failure, within so many seconds."""
+        ...
+
+
 class Client(Protocol):
     """The seam to the upstream's wire. `open` returns when the final head (1xx skipped) is complete."""
 
-    async def open(self, out: Outgoing, timeouts: Timeouts) -> Answer: ...
+    async def open(self, out: Outgoing, timeouts: Timeouts) -> LiveAnswer: ...
 
     async def close(self) -> None: ...

@@ -95,6 +95,7 @@ class Claim:
     store_down: Literal["open", "closed"] = "open"
     leased: bool = True  # False: outlives its process (batches, sessions); no sweep ends it
     nano: int | None = None  # what it is expected to cost, the row of a crashed call; None: its smallest spend
+    retry_deposit: int = 0  # into its workspace's retry budget when it is admitted, in 1/60,000 of a retry
 
     def least(self, index: int) -> int:
         if self.at_least:

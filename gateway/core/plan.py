@@ -5,6 +5,8 @@ journalled; a `Charge` is that entry as it is applied at a given moment. All are
 `lua/prelude.lua` names the same positions.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from gateway.core.buckets import capacity_of
@@ -58,6 +60,7 @@ class Part(msgspec.Struct, array_like=True):
     owner: str
     takes: list[Take]
     spends: list[Spend]
+    deposit: int = 0  # into the retry budget of a workspace, in 1/60,000 of a retry
 
 
 class Plan(msgspec.Struct, array_like=True):
@@ -70,6 +73,7 @@ class Plan(msgspec.Struct, array_like=True):
     kind: str
     nano: int
     leased: bool
+    moved: int = 0  # another workspace was asked, so the store's plan may be this one or the one before it
 
     def takes(self) -> list[Take]:
         return [take for part in self.parts for take in part.takes]
@@ -129,6 +133,7 @@ class Charge(msgspec.Struct, array_like=True):
     day: str
     month: str
     once: int = 0  # any process may settle it (no lease), so its id must be remembered
+    moved: int = 0  # the store's own plan says what is held
 
 
 def plan_of(claim: Claim, now: int) -> Plan:
@@ -139,12 +144,10 @@ def plan_of(claim: Claim, now: int) -> Plan:
     parts = {team: Part(team, [], []), key: Part(key, [], [])}
     for index, (bucket, units) in enumerate(claim.takes):
         part = parts.get(bucket.owner) or parts.setdefault(bucket.owner, Part(bucket.owner, [], []))
-        take = _take(bucket, units, claim.least(index))
-        same = next((other for other in part.takes if other.field == take.field), None)
-        if same is None:
-            part.takes.append(take)
-        else:
-            same.amount += take.amount
+        _add(part, _take(bucket, units, claim.least(index)))
+    if claim.retry_deposit:
+        owner = f"workspace:{claim.workspace}"
+        (parts.get(owner) or parts.setdefault(owner, Part(owner, [], []))).deposit = claim.retry_deposit
     for budget, nano in claim.spends:
         part = parts.get(budget.owner) or parts.setdefault(budget.owner, Part(budget.owner, [], []))
         part.spends.append(_spend(budget, nano, now))
@@ -152,6 +155,22 @@ def plan_of(claim: Claim, now: int) -> Plan:
     if expected is None:
         expected = min((nano for _, nano in claim.spends), default=0)
     return Plan(list(parts.values()), claim.team, claim.key, claim.model, claim.kind, expected, claim.leased)
+
+
+def part_of(owner: str, takes: Sequence[tuple[Bucket, int]], at_least: Sequence[int]) -> Part:
+    """One owner's part alone, for an attempt at another workspace."""
+    part = Part(owner, [], [])
+    for index, (bucket, units) in enumerate(takes):
+        _add(part, _take(bucket, units, at_least[index] if at_least else units))
+    return part
+
+
+def _add(part: Part, take: Take) -> None:
+    same = next((other for other in part.takes if other.field == take.field), None)
+    if same is None:
+        part.takes.append(take)
+    else:
+        same.amount += take.amount
 
 
 def _take(bucket: Bucket, units: int, least: int) -> Take:
@@ -234,6 +253,7 @@ def charge_of(entry: Entry, now: int) -> Charge:
         day_of(at),
         month_of(at),
         int(not plan.leased),
+        plan.moved,
     )
 
 

@@ -46,11 +46,26 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
+class Federation:
+    """How an identity token of the platform the gateway runs on is exchanged for a credential at Claude."""
+
+    identity_token_file: str
+    federation_rule_id: str
+    organization_id: str
+    service_account_id: str | None = None
+    workspace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamKey:
-    """A workspace's real key. Its repr hides the secret, so no traceback or log can show it."""
+    """A workspace's real key. Its repr hides the secret, so no traceback or log can show it.
+
+    With a federation the policy has no secret: the token of the moment takes its place.
+    """
 
     name: str
     secret: str = field(repr=False)
+    federation: Federation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,18 @@
 """The Claude API itself: the request as it came, with the workspace's key instead of the team's."""
 
-from functools import lru_cache
-from urllib.parse import urlsplit
-
-from gateway.core.http import Origin, Outgoing
+from gateway.core.http import Headers, Outgoing, address
 from gateway.core.routes import Route
 from gateway.core.teams import UpstreamKey, Workspace
 from gateway.platforms.platform import Draft
 
+# Tokens of a federation are sent with this beta (fact sheet 2.3). A header of its own adds to the client's list.
+_TOKEN_BETA = (b"anthropic-beta", b"oauth-2025-04-20")
 
-@lru_cache(maxsize=256)
-def address(base_url: str) -> tuple[Origin, str]:
-    """The origin of a base URL and the path prefix it carries."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"base_url {base_url!r} must be an http or https URL")
-    scheme, port = parts.scheme, parts.port
-    if scheme == "https":
-        return Origin("https", parts.hostname, port or 443), parts.path.rstrip("/")
-    return Origin("http", parts.hostname, port or 80), parts.path.rstrip("/")
+
+def _credential(key: UpstreamKey) -> Headers:
+    if key.federation is None:
+        return [(b"x-api-key", key.secret.encode())]
+    return [(b"authorization", b"Bearer " + key.secret.encode()), _TOKEN_BETA]
 
 
 class ClaudePlatform:
@@ -35,7 +29,7 @@ class ClaudePlatform:
             method=draft.method,
             origin=origin,
             target=(prefix + draft.target).encode("utf-8", "surrogateescape"),
-            headers=[*draft.headers, (b"x-api-key", key.secret.encode())],
+            headers=[*draft.headers, *_credential(key)],
             body=draft.body,
             length=draft.length,
         )

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core import book
+from gateway.core import book, retries
 from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Said
 from gateway.core.buckets import Tank
 from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
 from gateway.core.plan import Charge, Entry, Opened, Part, Plan, charge_of, entry_of, plan_of
+from gateway.core.retries import Retry, RetryVerdict
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
 from gateway.store.adopt import abandoned
 from gateway.store.journal import Journal, Lock, prune
@@ -187,6 +188,15 @@ class Embedded:
         self._apply(self._writer, entry)
         self._commit_soon()
         return f"{self._writer}/{self._n}"
+
+    async def retry(self, retry: Retry) -> RetryVerdict:
+        asked = retries.asked_of(retry)
+        tried = retries.retry(self._state, retry.hold, asked, self._now())
+        if retry.leaves and tried.said == Said.GRANTED:
+            plan = self._open[retry.hold] = retries.moved(self._open[retry.hold], asked)
+            self._journal.append(Opened(retry.hold, self._wall(), plan))
+            await asyncio.shield(self._written())
+        return retries.verdict_of(retry, asked, tried)
 
     async def note(self, hold: str) -> None:
         """Nothing to do: every hold of this store is in its journal already."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.core.fallback import Fallback
 from gateway.core.limits import Bucket, Budget, Claim, Period, Refused, Settlement, Verdict
+from gateway.core.retries import Retry, RetryVerdict
 from gateway.store.ledger import Grain, Health, Holder, Ledger, Observer, Peek, Row, Silent, StoreDown
 
 # An outage is over when the store has answered for so long: one that flaps is one outage, with one line at each end.
@@ -98,6 +99,9 @@ class Guarded:
 
     async def recall(self, hold: str) -> bool:
         return await self._inner.recall(hold)
+
+    async def retry(self, retry: Retry) -> RetryVerdict:
+        return await self._inner.retry(retry)
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         return await self._inner.peek(buckets, budgets)

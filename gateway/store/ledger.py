@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.core.limits import Bucket, Budget, Claim, Level, Period, Settlement, Standing, Verdict
+from gateway.core.retries import Retry, RetryVerdict
 
 Grain = Literal["day", "month"]
 
@@ -125,6 +126,11 @@ class Ledger(Protocol):
 
         Two that settle it both are one settlement: its id is remembered for 40 days.
         """
+        ...
+
+    async def retry(self, retry: Retry) -> RetryVerdict:
+        """Pay for one more attempt and take its units, in one round trip; when it moves, so does the hold. Raises
+        StoreDown: then the attempt must not be made."""
         ...
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek: ...

@@ -1,7 +1,6 @@
 """The store of many processes: one Redis or Valkey, asked in one round trip per admission.
 
-The process is a writer: it numbers its settlements, writes them to its journal in the same loop turn and then sends
-them in order. Its holds belong to its lease. What the store says of epoch and numbers decides what is sent again.
+The process is a writer: it numbers, journals and sends its settlements in order. Its holds belong to its lease.
 """
 
 import asyncio
@@ -14,10 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.core import retries
 from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Reply, Said
 from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
 from gateway.core.plan import Charge, Entry, Opened, Plan, charge_of, entry_of, plan_of
+from gateway.core.retries import Asked, Retry, RetryVerdict, Tried
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
 from gateway.store import cold, scripts
 from gateway.store.address import Dialler, read_url
@@ -186,6 +187,41 @@ class RedisLedger:
         reply = Reply.of(numbers, plan)
         self._offset = reply.now - time.monotonic() * 1000
         return reply
+
+    async def retry(self, retry: Retry) -> RetryVerdict:
+        began = time.monotonic()
+        asked = retries.asked_of(retry)
+        held = self._open.get(retry.hold)
+        before = held.plan if held is not None else None
+        try:
+            tried = await self._retry(retry, asked, held)
+        except StoreDown:
+            self._observer.timed("retry", time.monotonic() - began, failed=True)
+            raise
+        self._observer.timed("retry", time.monotonic() - began, failed=False)
+        if held is not None and before is not None and tried.said != Said.GRANTED:
+            held.plan = before
+        return retries.verdict_of(retry, asked, tried)
+
+    async def _retry(self, retry: Retry, asked: Asked, held: _Open | None) -> Tried:
+        link, keys = self._link, self._keys
+        if not link.ready or link.batcher is None or link.batcher.stalled:
+            raise StoreDown(link.fault or "an answer is overdue")
+        plan = b""
+        if retry.leaves:
+            if held is None:
+                return Tried(Said.BARRED)
+            # From here on the store may hold the one or the other; the settlement leaves it to the store.
+            held.plan = retries.moved(held.plan, asked)
+            plan = msgspec.msgpack.encode(held.plan)
+        names = [keys.store, keys.holds(self._writer), *map(keys.owner, asked.owners)]
+        part = msgspec.msgpack.encode(asked.part)
+        args: list[bytes | str | int] = [self._memory.epoch, retry.hold, asked.cost, part, asked.leaves, plan]
+        tried = Tried.of(await link.script(scripts.RETRY, names, args))
+        if tried.said == Said.EPOCH:
+            link.doubt("retry: EPOCH")
+            raise StoreDown("this is not the store it was a moment ago")
+        return tried
 
     def settle(self, hold: str, settlement: Settlement) -> str:
         asked = self._open.pop(hold, None)

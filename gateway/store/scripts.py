@@ -32,8 +32,9 @@ def script(name: str, *, clock: str | None = None) -> Script:
 
 RESERVE = script("reserve")
 CHARGE = script("charge")
+RETRY = script("retry")
 RENEW = script("renew")
 SUSPECT = script("suspect")
 RETIRE = script("retire")
 AMEND = script("amend")
-ALL = (RESERVE, CHARGE, RENEW, SUSPECT, RETIRE, AMEND)
+ALL = (RESERVE, CHARGE, RETRY, RENEW, SUSPECT, RETIRE, AMEND)

@@ -100,6 +100,26 @@ class WireAnswer:
             self._wire.resume_reading()
         return data
 
+    async def arrives(self, within: float) -> bool:
+        """Whether `read` would have something to say, bytes, the end or a failure, within so many seconds."""
+        parsed = self.parsed
+        timer: asyncio.TimerHandle | None = None
+        until = self._loop.time() + within
+        try:
+            while not (parsed.pieces or parsed.complete or self._broken):
+                if self._loop.time() >= until:
+                    return False
+                if timer is None:
+                    timer = self._loop.call_at(until, self.wake)
+                await self.wait()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return True
+
     def close(self) -> None:
         wire = self._wire
         if wire is not None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.core.http import Answer, Origin, Outgoing, Timeouts, UpstreamFailed
+from gateway.core.http import LiveAnswer, Origin, Outgoing, Timeouts, UpstreamFailed
 from gateway.wire.answer import WireAnswer
 from gateway.wire.connection import ALONG, Connection
 from gateway.wire.dial import dial, tls_context
@@ -41,7 +41,7 @@ class HttpClient:
         self._ways: dict[Origin, _Way] = {}
         self._closed = False
 
-    async def open(self, out: Outgoing, timeouts: Timeouts) -> Answer:
+    async def open(self, out: Outgoing, timeouts: Timeouts) -> LiveAnswer:
         """Send one request and wait for the final head. ValueError: the request could not be written safely."""
         way = self._ways.get(out.origin) or self._way(out.origin)
         head = request_head(out, way.authority, absolute=way.forwards, proxy_authorization=way.authorization)

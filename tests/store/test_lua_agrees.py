@@ -1,6 +1,7 @@
 """The scripts against the pure arithmetic, on random histories: same answers, same state."""
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import book
-from gateway.core.book import Booked, Held, Reply, Spent, State
+from gateway.core.book import Booked, Held, Reply, Said, Spent, State
 from gateway.core.buckets import Tank
 from gateway.core.limits import Bucket, Budget, Claim, Kind, Settlement
 from gateway.core.plan import Charge, Plan, charge_of, entry_of, held_entry, plan_of, row_name, sweep_of
+from gateway.core.retries import Asked, Retry, Tried, asked_of, moved, retry
 from gateway.store.keys import Keys
 from gateway.store.scripts import Script, script
 from tests.servers import Server
@@ -31,6 +33,7 @@ class OnRedis:
         self.keys = Keys("gw")
         self.reserve_script = script("reserve", clock=CLOCK)
         self.charge_script = script("charge", clock=CLOCK)
+        self.retry_script = script("retry", clock=CLOCK)
         self.client.hset(self.keys.store, "epoch", "e1")
 
     def _call(self, what: Script, keys: list[bytes], *args: bytes | str) -> list[Any]:
@@ -42,6 +45,12 @@ class OnRedis:
     def reserve(self, hold: str, plan: Plan) -> Reply:
         keys = [self.keys.store, self.keys.mark(hold), self.keys.holds(WRITER, plan), *self.keys.owners(plan)]
         return Reply.of(self._call(self.reserve_script, keys, "e1", hold, msgspec.msgpack.encode(plan)), plan)
+
+    def retry(self, hold: str, asked: Asked, plan: Plan | None) -> Tried:
+        keys = [self.keys.store, self.keys.holds(WRITER), *map(self.keys.owner, asked.owners)]
+        part, after = msgspec.msgpack.encode(asked.part), msgspec.msgpack.encode(plan) if plan is not None else ""
+        args = ["e1", hold, str(asked.cost), part, asked.leaves, after]
+        return Tried.of(self._call(self.retry_script, keys, *args))
 
     def charge(self, it: Charge, plan: Plan) -> Booked:
         keys = [
@@ -86,6 +95,8 @@ def _read_field(state: State, owner: str, field: str, value: bytes) -> None:
     elif what == "raise":
         nano, until = map(int, struct.unpack("<dd", value))
         state.raises[owner, rest] = (nano, until)
+    elif what == "retries":
+        state.retries[owner] = int(value)
     elif what == "slots":
         state.slots[owner, field] = int(value)
     else:
@@ -134,6 +145,7 @@ steps = st.one_of(
     st.tuples(st.just("reserve"), takes, spends, st.sampled_from([True, True, False])),
     st.tuples(st.just("reserve"), takes, spends, st.sampled_from([True, True, False])),
     st.tuples(st.just("ask again"), old),
+    st.tuples(st.just("retry"), old, takes, st.sampled_from(["stay", "stay", "move", "move free", "move unheard"])),
     st.tuples(st.just("settle"), old, usages),
     st.tuples(st.just("settle"), old, usages),
     st.tuples(st.just("crash"), old),
@@ -173,11 +185,15 @@ class Twins:
                     self.redis.client.delete(self.redis.keys.mark(hold))
             case ("reserve", takes, spends, leased):
                 hold = f"h{len(self.holds)}"
-                claim = Claim(hold, "a", "k", "w", tuple(takes), tuple(spends), leased=leased, nano=700)
+                claim = Claim(
+                    hold, "a", "k", "w", tuple(takes), tuple(spends), leased=leased, nano=700, retry_deposit=15_000
+                )
                 self.holds.append((hold, plan_of(claim, self.now)))
                 self.reserve(*self.holds[-1])
             case ("ask again", back) if back <= len(self.holds):
                 self.reserve(*self.holds[-back])
+            case ("retry", back, takes, how) if back <= len(self.holds):
+                self.retry(back, tuple(takes), how)
             case ("settle", back, usage) if back <= len(self.holds):
                 hold, plan = self.holds[-back]
                 self.charge(charge_of(entry_of(self.n + 1, hold, self.now, plan, usage), self.now), plan)
@@ -200,6 +216,21 @@ class Twins:
 
     def reserve(self, hold: str, plan: Plan) -> None:
         assert book.reserve(self.pure, hold, plan, self.now, self.now) == self.redis.reserve(hold, plan)
+
+    def retry(self, back: int, takes: tuple[tuple[Bucket, int], ...], how: str) -> None:
+        """`unheard`: the answer to a move is lost, so its process settles by the plan it asked for."""
+        hold, plan = self.holds[-back]
+        moves = how != "stay" and plan.leased and not plan.moved
+        other = tuple((replace(bucket, owner="workspace:v" if moves else "workspace:w"), n) for bucket, n in takes)
+        other = tuple({bucket.field: (bucket, n) for bucket, n in other}.values())
+        asked = asked_of(
+            Retry(hold, "w", "v" if moves else "w", other, leaves="w" if moves else "", free=how == "move free")
+        )
+        after = moved(plan, asked) if moves else None
+        tried = retry(self.pure, hold, asked, self.now)
+        assert tried == self.redis.retry(hold, asked, after)
+        if after is not None and (tried.said == Said.GRANTED or how == "move unheard"):
+            self.holds[-back] = hold, after
 
     def charge(self, it: Charge, plan: Plan) -> None:
         self.last = it, plan

@@ -2,7 +2,7 @@
 -- KEYS: 1 store, 2 mark of the hold, 3 holds, 4 swept holds, 5 writer, 6 rows of the day, 7 rows of the month, then the
 --   owner of each part of the plan.
 -- ARGV: 1 epoch that the caller knows, 2 charge (msgpack, core/plan.py Charge): 1 n, 2 hold, 3 closes, 4 late, 5 zero,
---   6 estimated, 7 actual, 8 nano, 9 row, 10 amounts, 11 parts, 12 counts, 13 day, 14 month, 15 once.
+--   6 estimated, 7 actual, 8 nano, 9 row, 10 amounts, 11 parts, 12 counts, 13 day, 14 month, 15 once, 16 moved.
 -- Returns msgpack: said, now, applied, nano, then spent and raise of each count.
 -- A number is applied once: at or below the highest it is skipped, beyond the next it is a gap.
 local MARK_MS, ONCE_MS, SWEPT_SECONDS = 60000, 3456000000, 3456000
@@ -48,11 +48,13 @@ local function set(i, field, value)
   writes[#writes + 1] = value
 end
 
--- `slots` false: the sweep has let the slots and the held money go already. The charge's plan is the hold's own.
+-- `slots` false: the sweep has let the slots and the held money go already. The charge's plan is the hold's own, but for
+-- a move whose answer was lost: then the hold's has the same parts, or all but the last.
 local function release(record, slots)
   local _, passed = struct.unpack('<dd', record)
-  local position = 0
-  for i, part in ipairs(parts) do
+  local position, own = 0, parts
+  if it[16] == 1 then own = cmsgpack.unpack(string.sub(record, HOLD_HEAD + 1))[1] end
+  for i, part in ipairs(own) do
     for _, take in ipairs(part[2]) do
       local field, code = take[1], take[2] % SHADOW
       if passed == 0 or not has_bit(passed, position) then

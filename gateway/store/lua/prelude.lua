@@ -3,15 +3,17 @@
 -- 17 digits), never through `..` or cjson (which print 14).
 --
 -- Positions (core/plan.py):
---   plan   {parts, team, key, model, kind, nano, leased}      part  {owner, takes, spends}
+--   plan   {parts, team, key, model, kind, nano, leased, moved}      part  {owner, takes, spends, deposit}
 --   take   {field, code, rate, capacity, amount}
 --   spend  {per, zone, ceiling, block, amount, number, start, end, next_end}
 -- An owner's hash: a bucket is "<dddd" level, at, rate, capacity; slots a plain count; `spent|PER` "<ddd" number, now,
--- before; `held|PER` a plain sum; `raise|PER` "<dd" nano, until. A hold is "<dd" at, passed, and its plan.
+-- before; `held|PER` a plain sum; `raise|PER` "<dd" nano, until; `retries` what is left of a workspace's retry budget, full
+-- when absent. A hold is "<dd" at, passed, and its plan.
 local GRANTED, REFUSED, BARRED, EPOCH, STALE, DONE, SKIPPED, GAP, CLOSED = 0, 1, 2, 3, 4, 5, 6, 7, 8
 local FOR_GOOD, SLOTS, SHADOW = 0, 4, 8
 local FLOOR = -3000000000000000
 local HOLD_HEAD = 16
+local MOST_RETRIES = 3000000
 local floor, min, max = math.floor, math.min, math.max
 
 local function refill(raw, rate, capacity, now)

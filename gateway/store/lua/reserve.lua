@@ -13,7 +13,7 @@ end
 local lost = head[2] == '1' and 1 or 0
 local parts = cmsgpack.unpack(ARGV[3])[1]
 local reply, standings, all_fields = {REFUSED, now, 0, lost}, {}, {}
-local size, ok, passed = 4, true, 0
+local size, ok, passed, retries = 4, true, 0, {}
 
 for i = 1, #parts do
   local takes, spends = parts[i][2], parts[i][3]
@@ -24,6 +24,11 @@ for i = 1, #parts do
     local per = spends[j][1]
     fields[last + 1], fields[last + 2], fields[last + 3] = 'held|' .. per, 'spent|' .. per, 'raise|' .. per
     last = last + 3
+  end
+  local saved
+  if (parts[i][4] or 0) > 0 then
+    last = last + 1
+    fields[last], saved = 'retries', last
   end
   all_fields[i] = fields
   if last > 0 then
@@ -53,6 +58,7 @@ for i = 1, #parts do
       if spend[4] == 1 and (lost == 1 or spent + held + spend[5] > spend[3] + extra) then ok = false end
       standings[s + 1], standings[s + 2], standings[s + 3], standings[s + 4] = spent, held, extra, following
     end
+    retries[i] = saved and values[saved]
   end
 end
 
@@ -86,6 +92,10 @@ elseif ok and hold ~= '' then
       standings[spot] = held
       write[w + 1], write[w + 2] = fields[count + 3 * j - 2], held
       w, spot = w + 2, spot + 4
+    end
+    if retries[i] then -- a budget that nothing was taken from is full
+      write[w + 1], write[w + 2] = 'retries', min(MOST_RETRIES, tonumber(retries[i]) + parts[i][4])
+      w = w + 2
     end
     if w > 0 then redis.call('HSET', KEYS[3 + i], unpack(write)) end
   end
