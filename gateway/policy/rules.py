@@ -46,7 +46,9 @@ class Whole:
         return self.prices is not None and self.prices.find(model, self.now) is None
 
     def priced_like(self, model: str) -> str:
-        return hint(model, [*self.prices.rows, *self.prices.aliases]) if self.prices is not None else ""
+        if self.prices is None:
+            return ""
+        return hint(model, [name for name in (*self.prices.rows, *self.prices.aliases) if not self.lacks_price(name)])
 
 
 def some_workspace(whole: Whole) -> None:
