@@ -176,7 +176,7 @@ class Proxy:
         x.finished = time.monotonic()
         bill(x, tap.meter if tap is not None else None, time.time())
         if x.claim is not None:
-            self._ledger.settle(x.hold, settlement_for(x))
+            x.booked = self._ledger.settle(x.hold, settlement_for(x))
         self._observer.finished(x)
 
     def _ours(self, x: Exchange) -> Headers:

@@ -10,7 +10,6 @@ import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import uvloop
 from gateway import logs
 from gateway.app import App
 from gateway.core.http import Headers
-from gateway.policy import Loaded, PolicyFaults, Watch, default_policy, load
+from gateway.policy import Loaded, PolicyFaults, Watch, default_policy, load, load_table
 from gateway.prices_file import default_table
 from gateway.settings import ENV_FILE, Settings, SettingsFaults, environment, read_settings
 
@@ -82,17 +81,15 @@ async def _serve(settings: Settings, env: Mapping[str, str], log: structlog.typi
 def _loaded(settings: Settings, team_key: str | None, upstream: str | None) -> Loaded:
     """The policy as its sources say it now: the file's, or the built-in one of a first start."""
     env = environment()
-    prices = default_table()
-    priced = [*prices.rows, *prices.aliases]
+    prices = settings.prices or default_table()
     if settings.config is not None:
-        loaded = load(settings.config, env, priced=priced)
-        return replace(loaded, policy=replace(loaded.policy, prices=prices))
+        return load(settings.config, env, prices=prices)
     assert team_key is not None
+    table, sources = load_table(prices)
     digest = sha256(team_key.encode()).digest()
     base_url = upstream or env.get("ANTHROPIC_BASE_URL", _CLAUDE)
     secret = _SIMULATED_KEY if upstream else real_key(env, team_key)
-    policy = default_policy(base_url=base_url, secret=secret, key_digest=digest, priced=priced)
-    return Loaded(replace(policy, prices=prices), (), {})
+    return Loaded(default_policy(base_url=base_url, secret=secret, key_digest=digest, prices=table), (), sources)
 
 
 def real_key(env: Mapping[str, str], team_key: str) -> str:

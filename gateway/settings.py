@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     )
 
     config: Path | None = Field(None, description="Policy file; without one, a single team and workspace are built in.")
+    prices: Path | None = Field(None, description="Price file; unset means the table that comes with the gateway.")
     host: str = Field("127.0.0.1", min_length=1, description="Address of the API listener.")
     port: Port = Field(8080, description="Port of the API listener; 0 takes a free one.")
     ops_host: str = Field("127.0.0.1", min_length=1, description="Address of the ops listener.")

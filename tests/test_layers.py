@@ -23,7 +23,7 @@ LAYERS = [
     {"cli"},
     {"serve"},
     {"app"},
-    {"local", "ops", "policy", "prices_file", "proxy", "settings", "tasks"},
+    {"local", "ops", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
     {"bodies", "drains", "logs", "observe", "platforms", "relay", "store", "upstream"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},

@@ -34,7 +34,7 @@ def bill(x: Exchange, meter: Meter | None, now: float) -> None:
         x.cost_nano = (x.claim.nano if x.claim else None) or 0
         x.oddities = (*x.oddities, "unpriced")
         return
-    x.cost_nano = charged.nano
+    x.cost_nano, x.saved_nano, x.charged_as = charged.nano, charged.saved_nano, charged.charged_as
     x.oddities = (*x.oddities, *charged.notes)
 
 
@@ -58,6 +58,7 @@ def settlement_for(x: Exchange) -> Settlement:
         input=run.input + wrote,
         output=run.output,
         nano=x.cost_nano,
+        saved_nano=x.saved_nano,
         produced=bool(x.cost_nano or run.output or run.input or wrote),
         estimated=x.usage.estimated,
         usage={

@@ -60,7 +60,7 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
     workspace = x.policy.workspaces[x.team.workspace]
     buckets = [*_matching(x, x.key.buckets), *_matching(x, x.team.buckets), *_matching(x, workspace.buckets)]
     costs = x.route.weigh is Weigh.TOKENS or x.route.weigh is Weigh.BATCH
-    spends = _spends(x, asked, now) if costs and asked is not None else ()
+    spends, nano = _spends(x, asked, now) if costs and asked is not None else ((), None)
     return Claim(
         x.hold,
         x.team.name,
@@ -68,11 +68,11 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
         x.team.workspace,
         tuple((bucket, _amount(bucket, x.expected)) for bucket in buckets),
         spends,
-        model=x.policy.canonical(x.model),
+        model=_booked_under(x, now),
         kind=x.route.name,
         at_least=tuple(_least(bucket, x.expected) for bucket in buckets),
         store_down=x.team.store_down,
-        nano=spends[0][1] if spends else None,
+        nano=nano,
         retry_deposit=deposit_of(workspace.retry_budget),
     )
 
@@ -103,6 +103,13 @@ def _matching(x: Exchange, buckets: Iterable[Bucket]) -> list[Bucket]:
     ]
 
 
+def _booked_under(x: Exchange, now: float) -> str:
+    """The model of the ledger row: a name that a client made up never becomes a row of its own."""
+    assert x.team is not None
+    priced = x.policy.prices.find(x.model, now) is not None
+    return x.policy.canonical(x.model) if priced else (x.team.charge_as or x.model)[:128]
+
+
 def _amount(bucket: Bucket, expected: Expected) -> int:
     match bucket.kind:
         case Kind.INPUT:
@@ -125,8 +132,11 @@ def _least(bucket: Bucket, expected: Expected) -> int:
             return 1
 
 
-def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[Budget, int], ...]:
-    """What each budget holds; at least the price of every model is checked, so that nothing unpriced leaves."""
+def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[tuple[Budget, int], ...], int]:
+    """What each budget holds, and what the call will probably cost, with a budget or without.
+
+    The price of every model is checked, so that nothing unpriced leaves.
+    """
     assert x.team is not None
     assert x.key is not None
     amounts: dict[str, int] = {}
@@ -145,7 +155,8 @@ def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[Budget, int], 
             missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
             raise GatewayError("not_allowed", missing_price(missing))
         amounts[hold] = nano
-    return tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets))
+    spends = tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets))
+    return spends, amounts["expected"]
 
 
 def admitted(team: Team, verdict: Verdict, now: float) -> None:

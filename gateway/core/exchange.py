@@ -71,6 +71,9 @@ class Exchange:
     usage: Usage | None = None
     oddities: tuple[str, ...] = ()
     cost_nano: int = 0
+    saved_nano: int = 0  # by the prompt cache, against plain input
+    charged_as: str | None = None  # the model whose price stood in for a missing one
+    booked: str = ""  # the settlement's place in the ledger
     bytes_in: int = 0
     bytes_out: int = 0
     client_seconds: float = 0.0  # spent waiting for the client's body

@@ -163,6 +163,7 @@ class Settlement:
     output: int = 0
     nano: int = 0
     produced: bool = False  # False: nothing came of it and the amounts are 0, so tokens and money go back whole
+    saved_nano: int = 0  # by the prompt cache, against plain input; below zero when writes cost more than reads won
     estimated: str | None = None  # cancelled | cut | crashed | no_usage …; None: exact
     usage: dict[str, int] = field(default_factory=dict)  # tokens by kind, for the ledger row
 

@@ -104,6 +104,7 @@ class Entry(msgspec.Struct, tag_field="is", tag="settled", omit_defaults=True):
     as_held: bool = False  # the true usage isn't known: what was held stands
     estimated: str | None = None
     usage: dict[str, int] = {}
+    saved: int = 0
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -197,7 +198,8 @@ def _spend(budget: Budget, nano: int, now: int) -> Spend:
 def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> Entry:
     """The entry of a settlement. Numbers that can't be true are not charged: the hold stands, marked `unusable`."""
     tokens = (settlement.input, settlement.output, *settlement.usage.values())
-    if not all(0 <= count <= CREDIBLE_TOKENS for count in tokens) or not 0 <= settlement.nano <= CREDIBLE_NANO:
+    sound = 0 <= settlement.nano <= CREDIBLE_NANO and abs(settlement.saved_nano) <= CREDIBLE_NANO
+    if not sound or not all(0 <= count <= CREDIBLE_TOKENS for count in tokens):
         return held_entry(n, hold, at, plan, "unusable")
     zero = not (settlement.produced or settlement.input or settlement.output or settlement.nano)
     return Entry(
@@ -211,6 +213,7 @@ def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> 
         zero=zero,
         estimated=settlement.estimated,
         usage=settlement.usage,
+        saved=settlement.saved_nano,
     )
 
 
@@ -236,7 +239,7 @@ def charge_of(entry: Entry, now: int) -> Charge:
         amounts += [("estimated_requests", 1), ("estimated_nano", entry.nano)]
     if late:
         amounts += [("late_requests", 1), ("late_nano", entry.nano)]
-    amounts += [(kind, count) for kind, count in entry.usage.items() if count]
+    amounts += [(kind, count) for kind, count in (*entry.usage.items(), ("cache_saved", entry.saved)) if count]
     return Charge(
         entry.n,
         entry.hold,

@@ -6,7 +6,7 @@
 from gateway.policy.build import assemble, default_policy
 from gateway.policy.check import Report, check
 from gateway.policy.faults import Fault, Notice, PolicyFaults
-from gateway.policy.load import Loaded, load
+from gateway.policy.load import Loaded, load, load_table
 from gateway.policy.watch import Outcome, Watch
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "check",
     "default_policy",
     "load",
+    "load_table",
 ]

@@ -3,11 +3,12 @@
 A fault found here is about one row or one list of rows; what joins several parts of the file stands in `rules.py`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from gateway.core.limits import MOST_UNITS, Bucket, Budget, Kind, Period
-from gateway.core.teams import AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
+from gateway.core.prices import PriceTable
+from gateway.core.teams import NO_PRICES, AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy.rows import Row
 from gateway.policy.scalars import is_id
 from gateway.policy.schema import CLAUDE_API, KINDS, LIMIT, Caller, Limit, Place, RealKey, Spending, TeamKey, Token
@@ -135,25 +136,26 @@ def assemble(
     *,
     admin_tokens: tuple[AdminToken, ...] = (),
     alert_webhook: str | None = None,
-    priced: Collection[str] = (),
+    prices: PriceTable = NO_PRICES,
 ) -> Policy:
-    """The snapshot with its indexes of keys and of models. `priced` are the models of the price table."""
+    """The snapshot with its indexes of keys and of models. The models of the price table are known."""
     charged_as_another = {model for team in teams.values() if team.charge_as for model in team.models if is_id(model)}
     return Policy(
         version=version,
         workspaces=workspaces,
         teams=teams,
         keys={key.digest: (team, key) for team in teams.values() for key in team.keys},
+        prices=prices,
         admin_tokens=admin_tokens,
         alert_webhook=alert_webhook,
-        known_models=frozenset(priced) | charged_as_another,
+        known_models=frozenset([*prices.rows, *prices.aliases]) | charged_as_another,
     )
 
 
-def default_policy(*, base_url: str, secret: str, key_digest: bytes, priced: Collection[str] = ()) -> Policy:
+def default_policy(*, base_url: str, secret: str, key_digest: bytes, prices: PriceTable = NO_PRICES) -> Policy:
     """Without a policy file: one workspace, one team that may use every model, no limits."""
     place = Workspace("main", base_url=base_url.rstrip("/"), keys=(UpstreamKey("k1", secret),))
     caller = Team("default", "main", keys=(GatewayKey("first", key_digest),))
     parts = (place.base_url.encode(), sha256(secret.encode()).digest(), key_digest)
     version = sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
-    return assemble(version, {place.name: place}, {caller.name: caller}, priced=priced)
+    return assemble(version, {place.name: place}, {caller.name: caller}, prices=prices)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.limits import Bucket, Budget, Kind
+from gateway.core.prices import PriceTable
 from gateway.core.teams import Policy
 from gateway.policy.faults import Finding, PolicyFaults
 from gateway.policy.load import load
@@ -30,14 +31,14 @@ def check(
     file: Path,
     env: Mapping[str, str],
     *,
-    priced: Collection[str] | None = None,
+    prices: PriceTable | Path | None = None,
     served: Collection[str] = ("claude",),
     need_secrets: bool = True,
     now: float | None = None,
 ) -> Report:
     """Loads the file as the gateway would; the arguments are `load`'s."""
     try:
-        loaded = load(file, env, priced=priced, served=served, need_secrets=need_secrets, now=now)
+        loaded = load(file, env, prices=prices, served=served, need_secrets=need_secrets, now=now)
     except PolicyFaults as faults:
         lines = [*map(str, faults.faults), f"{file}: {_count(len(faults.faults), 'fault')}"]
         return Report(1, lines, {"ok": False, "file": str(file), "faults": _findings(faults.faults)})

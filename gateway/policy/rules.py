@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from gateway.core.prices import PriceTable
 from gateway.core.teams import Policy
 from gateway.policy.rows import Row
 from gateway.policy.scalars import is_id
@@ -26,7 +28,7 @@ class Whole:
     policy: Policy
     declared: Collection[str]
     served: Collection[str]
-    priced: Collection[str] | None  # None: no price table at hand, nothing is said about prices
+    prices: PriceTable | None  # None: no price table at hand, nothing is said about prices
     now: float
 
     @property
@@ -39,6 +41,14 @@ class Whole:
 
     def teams_of(self, workspace: str) -> list[str]:
         return [name for name, row in self.teams.items() if row[Caller.workspace] == workspace]
+
+    def lacks_price(self, model: str) -> bool:
+        return self.prices is not None and self.prices.find(model, self.now) is None
+
+    def priced_like(self, model: str) -> str:
+        if self.prices is None:
+            return ""
+        return hint(model, [name for name in (*self.prices.rows, *self.prices.aliases) if not self.lacks_price(name)])
 
 
 def some_workspace(whole: Whole) -> None:
@@ -125,9 +135,9 @@ def unowned_means_alone(whole: Whole) -> None:
 def stand_ins_are_priced(whole: Whole) -> None:
     for row in whole.teams.values():
         model = row[Caller.unpriced_models]
-        if model and whole.priced is not None and model not in whole.priced:
+        if model and whole.lacks_price(model):
             row.to(Caller.unpriced_models).fault(
-                f"the model '{model}' has no row in the price table{hint(model, whole.priced)}"
+                f"the model '{model}' has no row in the price table{whole.priced_like(model)}"
             )
 
 
@@ -210,12 +220,15 @@ def unpriced_models(whole: Whole) -> None:
         model = row[Caller.unpriced_models]
         if model:
             row.to(Caller.unpriced_models).notice(f"may use models without a price; they are charged as '{model}'")
-        elif whole.priced is not None:
-            for name in row[Caller.models]:
-                if is_id(name) and name not in whole.priced:
+            continue
+        for name in row[Caller.models]:
+            if is_id(name):
+                if whole.lacks_price(name):
                     row.to(Caller.models).notice(
-                        f"allows '{name}', which has no price and is refused{hint(name, whole.priced)}"
+                        f"allows '{name}', which has no price and is refused{whole.priced_like(name)}"
                     )
+            elif whole.prices is not None and not any(fnmatchcase(priced, name) for priced in whole.prices.rows):
+                row.to(Caller.models).notice(f"allows '{name}', which matches no model that has a price")
 
 
 NOTICES: tuple[Callable[[Whole], None], ...] = (

@@ -126,6 +126,8 @@ def _event_of_line(facts: dict[str, Any]) -> Event | None:
     amounts = [("requests", 1), ("nano", nano)]
     if facts.get("estimated"):
         amounts += [("estimated_requests", 1), ("estimated_nano", nano)]
+    more = {"web_searches": facts.get("web_searches"), "cache_saved": round(facts.get("cache_saved_usd", 0) * 10**9)}
+    amounts += [(name, count) for name, count in more.items() if count]
     amounts += [
         (name.removesuffix("_tokens"), count)
         for name, count in facts.items()

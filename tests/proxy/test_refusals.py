@@ -467,7 +467,8 @@ async def test_words_of_a_client_in_the_log(start: Start) -> None:
         await gateway.ask("POST", "/v1/messages", [(b"x-claude-code-session-id", b"s\x9b2J\xe9")], ASK)
         lines = await gateway.requests(5)
 
-    assert [line["model"] for line in lines] == ["other"] * 4 + ["claude-opus-5"]
+    assert [line.get("asked_model") for line in lines] == ["other"] * 4 + [None]
+    assert [line["model"] for line in lines] == ["claude-haiku-4-5"] * 4 + ["claude-opus-5"]
     assert lines[4]["claude_code_session_id"] == "s?2J\xe9"
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.limits import Bucket, Budget, Kind, bucket_faults, budget_faults
+from gateway.core.prices import Price, PriceTable, Rates
 from gateway.core.teams import AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy import Loaded, PolicyFaults, check, default_policy, load
 from gateway.policy.schema import SECTIONS
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 BAD_FILES = sorted((Path(__file__).parent / "policies").glob("*.yaml"))
 NOW = datetime(2026, 5, 29, tzinfo=UTC).timestamp()
 PRICED = ["claude-opus-4-8", "claude-haiku-4-5"]
+RATES = Rates(5, 6, 10, 1, 25)
+PRICES = PriceTable({model: (Price(model, RATES),) for model in PRICED})
 ENV = {"REAL_KEY": "sk-ant-api03-a-real-key", "EMPTY": " ", "TWO_LINES": "a\nb"}
 
 PROD = sha256(b"a team's key").hexdigest()
@@ -83,7 +86,7 @@ def policy_file(tmp_path: Path) -> Path:
 def load_text(folder: Path, text: str, env: Mapping[str, str] = ENV, *, need_secrets: bool = True) -> Loaded:
     file = folder / "gateway.yaml"
     file.write_text(text)
-    return load(file, env, priced=PRICED, need_secrets=need_secrets, now=NOW)
+    return load(file, env, prices=PRICES, need_secrets=need_secrets, now=NOW)
 
 
 def faults_of(folder: Path, text: str, env: Mapping[str, str] = ENV) -> list[tuple[int, str, str]]:
@@ -130,7 +133,7 @@ class TestSound:
             session_hold_nano=2_500_000_000,
         )
 
-        loaded = load(policy_file, ENV, priced=PRICED, now=NOW)
+        loaded = load(policy_file, ENV, prices=PRICES, now=NOW)
 
         expected = Policy(
             version=loaded.policy.version,
@@ -151,6 +154,7 @@ class TestSound:
             },
             teams={"search": team},
             keys={bytes.fromhex(PROD): (team, key)},
+            prices=PRICES,
             admin_tokens=(AdminToken("ops", bytes.fromhex(OPS), "write"),),
             alert_webhook=f"https://hooks.example.com/x?token={ENV['REAL_KEY']}",
             known_models=frozenset(PRICED),
@@ -253,7 +257,7 @@ class TestSound:
         """The built-in policy has one key for the team, one for Claude, and no limits."""
         digest = sha256(b"first").digest()
 
-        policy = default_policy(base_url="http://127.0.0.1:1/", secret="sk-real", key_digest=digest, priced=PRICED)
+        policy = default_policy(base_url="http://127.0.0.1:1/", secret="sk-real", key_digest=digest, prices=PRICES)
 
         key = GatewayKey("first", digest)
         team = Team("default", "main", keys=(key,))
@@ -265,6 +269,7 @@ class TestSound:
                 },
                 teams={"default": team},
                 keys={digest: (team, key)},
+                prices=PRICES,
                 known_models=frozenset(PRICED),
             )
             == policy
@@ -311,7 +316,7 @@ class TestFaults:
         ]
 
         with pytest.raises(PolicyFaults) as caught:
-            load(file, ENV, priced=PRICED, now=NOW)
+            load(file, ENV, prices=PRICES, now=NOW)
 
         assert expected
         assert expected == [f"{fault.line}: {fault.path}: {fault.message}" for fault in caught.value.faults]
@@ -557,11 +562,26 @@ class TestNotices:
                 ],
                 id="charged as another; loopback and key limits are fine",
             ),
+            pytest.param(
+                "workspaces: {main: {keys: [{name: k, secret: '${env:REAL_KEY}'}]}}\n"
+                f"teams:\n  a:\n    workspace: main\n    keys: [{{name: k, sha256: {PROD}}}]\n"
+                "    models: ['claude-opus-*', 'gpt-*', us.anthropic.claude-opus-4-8-v1:0, claude-past]\n"
+                "    limits: [{requests_per_minute: 5}]\n",
+                [
+                    (6, "teams.a.models", "allows 'gpt-*', which matches no model that has a price"),
+                    (6, "teams.a.models", "allows 'claude-past', which has no price and is refused"),
+                ],
+                id="patterns of nothing, other forms of an id, a price that ended",
+            ),
         ],
     )
     def test_what_is_odd_is_said_and_loads(self, tmp_path: Path, text: str, expected) -> None:
         """A notice has a place like a fault and does not keep the policy from loading."""
-        loaded = load_text(tmp_path, text)
+        table = PriceTable({**PRICES.rows, "claude-past": (Price("claude-past", RATES, until=int(NOW)),)})
+        file = tmp_path / "gateway.yaml"
+        file.write_text(text)
+
+        loaded = load(file, ENV, prices=table, now=NOW)
 
         assert sorted(expected) == sorted((notice.line, notice.path, notice.message) for notice in loaded.notices)
 
@@ -569,7 +589,7 @@ class TestNotices:
 class TestCheck:
     def test_a_sound_file(self, policy_file: Path) -> None:
         """The summary names workspaces, teams, limits and notices, ends with 0, and shows no secret and no digest."""
-        report = check(policy_file, ENV, priced=PRICED, now=NOW)
+        report = check(policy_file, ENV, prices=PRICES, now=NOW)
 
         assert 0 == report.exit_code
         version = load(policy_file, ENV, now=NOW).policy.version

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.prices import Price, PriceTable, Rates
 from gateway.policy import Loaded, PolicyFaults, check, load
 from gateway.wording import scrubbed, shown
 
@@ -47,6 +48,7 @@ teams:
 admin_tokens: [{{name: ops, sha256: "{sha256(b"ops").hexdigest()}", role: write}}]
 alerts: {{webhook: "https://hooks.example.com/${{env:HOOK}}"}}
 """
+PRICES = PriceTable({"claude-opus-4-8": (Price("claude-opus-4-8", Rates(5, 6, 10, 1, 25)),)})
 LINES = GOOD.splitlines()
 WORDS = sorted(set(re.findall(r"[A-Za-z0-9_*/:.&<${}-]+", GOOD)))
 
@@ -57,7 +59,7 @@ def attempt(folder: Path, content: bytes) -> Loaded | PolicyFaults:
     file = folder / "gateway.yaml"
     file.write_bytes(content)
     try:
-        return load(file, ENV, priced=["claude-opus-4-8"], now=1_780_000_000.0)
+        return load(file, ENV, prices=PRICES, now=1_780_000_000.0)
     except PolicyFaults as faults:
         return faults
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy import Loaded, Outcome, PolicyFaults, Watch, load
+from gateway.policy import Loaded, Outcome, PolicyFaults, Watch, load, load_table
 from gateway.policy.watch import Settling
+from gateway.prices_file import default_path, default_table
 from gateway.settings import environment
 
 ROOT = Path(__file__).parents[2]
@@ -313,3 +314,54 @@ class TestSettling:
             settling.ready(getattr(self, poll))
 
         assert True in [settling.ready(getattr(self, last)) for _ in range(2)]
+
+
+async def test_price_file_is_followed(folder: Path) -> None:
+    """A changed price counts at once; a typo in the price file keeps the last good table until it is mended."""
+    prices = folder / "prices.yaml"
+    packaged = default_path().read_text()
+    prices.write_text(packaged)
+    config = folder / "gateway.yaml"
+
+    def opus(outcome: Outcome) -> int:
+        assert isinstance(outcome, Loaded), outcome
+        found = outcome.policy.prices.find("claude-opus-5", 1.8e9)
+        assert found is not None
+        return found.rates.input
+
+    async with following(Watch(lambda: load(config, {}, prices=prices), poll=0.01)) as following_outcome:
+        replace(prices, packaged.replace("input: 5,", "input: 5.5,"))
+        dearer = opus(await following_outcome())
+        replace(prices, packaged.replace("input: 5,", "inputs: 5,"))
+        faults = messages(await following_outcome())
+        replace(config, POLICY + "\n")
+        still = messages(await following_outcome())
+        replace(prices, packaged)
+        mended = opus(await following_outcome())
+
+    assert (dearer, mended) == (5500, 5000)
+    assert faults == still
+    assert "has no 'inputs'; did you mean 'input'?" in faults[0]
+
+
+def test_price_file_counts_for_the_version(folder: Path) -> None:
+    """Two replicas with other prices show other versions."""
+    prices = folder / "prices.yaml"
+    prices.write_text(default_path().read_text())
+    first = load(folder / "gateway.yaml", {}, prices=prices).policy.version
+    prices.write_text(default_path().read_text() + "# changed\n")
+
+    assert first != load(folder / "gateway.yaml", {}, prices=prices).policy.version
+
+
+def test_table_without_a_policy_file(folder: Path) -> None:
+    """The built-in policy has the named price file as its source; one that can't be read is a fault with its name."""
+    prices = folder / "prices.yaml"
+    prices.write_text(default_path().read_text())
+
+    table, sources = load_table(prices)
+    with pytest.raises(PolicyFaults) as missing:
+        load_table(folder / "none.yaml")
+
+    assert (table, list(sources)) == (default_table(), [prices])
+    assert str(missing.value) == f"{folder / 'none.yaml'}: can't be read: No such file or directory"

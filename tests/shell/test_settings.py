@@ -14,6 +14,7 @@ DURATION = "must be a number of seconds or a duration such as 500ms, 90s, 10m or
 
 DEFAULTS = {
     "config": None,
+    "prices": None,
     "host": "127.0.0.1",
     "port": 8080,
     "ops_host": "127.0.0.1",
