@@ -36,7 +36,7 @@ lock: dev-environment ## resolve pyproject.toml into the lock files (ARGS=--upgr
 	@$(DEV) scripts/lock.py $(ARGS)
 
 clean: ## remove environments, caches and build products (state in .state/ stays)
-	@rm -rf .venv .venv-dev .venv-clients dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	@rm -rf .venv .venv-dev .venv-clients .venv-sdk-suite dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	@find gateway scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 run-environment:

@@ -27,7 +27,7 @@ def simulator(scratch: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def gateway(scratch: Path, simulator: str) -> Iterator[str]:
     workspaces = [table.workspace_of(client, probe, "through") for client, probe in table.CASES]
-    with processes.gateway(scratch, simulator, workspaces) as url:
+    with processes.gateway_of_workspaces(scratch, simulator, workspaces) as url:
         yield url
 
 

@@ -52,29 +52,40 @@ def simulator(scratch: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def gateway(scratch: Path, upstream: str, workspaces: Sequence[str]) -> Iterator[str]:
-    """One team and one workspace for each name, so that no case meets what another one left."""
+def gateway(scratch: Path, policy: Mapping[str, Any], **secrets: str) -> Iterator[str]:
+    """The gateway with this policy, whose `${env:NAME}` are given as well."""
+    config = scratch / "gateway.yaml"
+    config.write_text(json.dumps(policy))  # JSON is YAML
     environment = bare_environment(
-        scratch, GATEWAY_PORT="0", GATEWAY_OPS_PORT="0", GATEWAY_STATE_DIR=str(scratch / "state")
+        scratch, GATEWAY_PORT="0", GATEWAY_OPS_PORT="0", GATEWAY_STATE_DIR=str(scratch / "state"), **secrets
     )
-    environment |= {f"REAL_{n}": f"ws-{name}-real" for n, name in enumerate(workspaces)}
+    with program(
+        ["gateway", "serve", "--config", str(config)],
+        says=r'"port":(\d+),"ops_port"',
+        log=scratch / "gateway.log",
+        environment=environment,
+    ) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def gateway_of_workspaces(scratch: Path, upstream: str, names: Sequence[str]) -> Iterator[str]:
+    """One team and one workspace for each name, so that no case meets what another one left."""
     policy = {
         "workspaces": {
             name: {"base_url": upstream, "keys": [{"name": "real", "secret": f"${{env:REAL_{n}}}"}]}
-            for n, name in enumerate(workspaces)
+            for n, name in enumerate(names)
         },
         "teams": {
-            name: {"workspace": name, "keys": [{"name": "test", "sha256": sha256(team_key(name).encode()).hexdigest()}]}
-            for name in workspaces
+            name: {"workspace": name, "keys": [{"name": "test", "sha256": digest(team_key(name))}]} for name in names
         },
     }
-    config = scratch / "gateway.yaml"
-    config.write_text(json.dumps(policy))  # JSON is YAML
-    arguments = ["gateway", "serve", "--config", str(config)]
-    with program(
-        arguments, says=r'"port":(\d+),"ops_port"', log=scratch / "gateway.log", environment=environment
-    ) as port:
-        yield f"http://127.0.0.1:{port}"
+    with gateway(scratch, policy, **{f"REAL_{n}": f"ws-{name}-real" for n, name in enumerate(names)}) as url:
+        yield url
+
+
+def digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
 
 
 def team_key(name: str) -> str:
