@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from gateway.bodies import BufferedBytes
 from gateway.core.http import Headers, Timeouts
 from gateway.core.teams import Policy
+from gateway.forecast import Forecast
 from gateway.local import LocalAnswers, ModelLists
 from gateway.observe import Observer
 from gateway.ops import Ops
@@ -69,6 +70,7 @@ class App:
             local=LocalAnswers(ModelLists(self.upstream), self._ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
+            forecast=Forecast(),
             public_url=settings.public_url,
             marks=marks,
         )

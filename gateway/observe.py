@@ -238,7 +238,7 @@ def line(x: Exchange) -> dict[str, Any]:
         "cache_saved_usd": x.saved_nano / 1e9 if x.saved_nano else None,
         "ledger": x.booked or None,
         "estimated": x.usage.estimated if x.usage else None,
-        "estimated_input_tokens": x.expected.input or None,
+        "estimated_input_tokens": x.expected.prompt or None,
         "oddities": x.oddities or None,
         "refused_by": x.refused_by,
         "error": x.error.kind if x.error else None,

@@ -7,24 +7,28 @@ without an await, so that neither an error nor a cancellation can skip it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 
 from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_framing
 from gateway.core.billing import bill, settlement_for
-from gateway.core.claims import admitted, claim_for, expect
+from gateway.core.claims import admitted, claim_for
 from gateway.core.errors import UPSTREAM_KINDS, GatewayError
 from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, host_of, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
+from gateway.core.limits import Refused, Verdict
 from gateway.core.routes import Body, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
 from gateway.drains import Drains
+from gateway.forecast import Forecast
 from gateway.local import LocalAnswers
 from gateway.observe import Observer
 from gateway.platforms.platform import Draft
+from gateway.precount import Precounter
 from gateway.relay import Tap, answer_json, end_broken, end_quietly, read_whole, refuse, relay, tap_of
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.waiting import Waiting
@@ -44,6 +48,7 @@ class Proxy:
         local: LocalAnswers,
         observer: Observer,
         bodies: BufferedBytes,
+        forecast: Forecast,
         public_url: str | None = None,
         marks: Headers | None = None,
     ) -> None:
@@ -59,6 +64,8 @@ class Proxy:
         self._draining = False
         self._drains = Drains()
         self._waiting = Waiting(ledger)
+        self._forecast = forecast
+        self._precounter = Precounter(upstream, observer.finished)
 
     async def handle(self, incoming: Incoming) -> None:
         path, _ = query_of(incoming.target)
@@ -90,17 +97,15 @@ class Proxy:
                 raise GatewayError("malformed", f"{route.path} takes no request body.", close=True)
             asked = await in_turns(judge(x.policy, x.team, route, body.data)) if body is not None else None
             if asked is not None:
-                x.model, x.models, x.stream = asked.model, asked.models, asked.stream
+                x.asked, x.model, x.models, x.stream = asked, asked.model, asked.models, asked.stream
             judge_path(x.policy, x.team, matched)
-            x.expected = expect(asked)
+            draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
             if route.weigh is not Weigh.FREE:
-                x.claim = claim_for(x, asked, time.time())
-                x.verdict = await self._waiting.admit(x.claim, x.started + client_patience(incoming.headers))
-                admitted(x.team, x.verdict, time.time())
+                x.expected = self._forecast.expect(x, asked)
+                await self._admit(x, draft, x.started + client_patience(incoming.headers))
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return
-            draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
             sending = self._upstream.send(x, draft)
             outlasts = x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS
             answer = await (self._drains.outlast(x, sending) if outlasts else sending)
@@ -129,6 +134,37 @@ class Proxy:
             end = partial(self._end, x, answer, body)
             if x.ended != "client_gone" or not self._drains.take_over(x, answer, tap, end):
                 end(tap)
+
+    async def _admit(self, x: Exchange, draft: Draft, deadline: float) -> None:
+        """Hold what the request will use, by an exact count instead of an estimate where the policy asks for it.
+
+        `exact` counts first; `adaptive` counts only what the estimate would refuse and its lower bound would not.
+        """
+        assert x.team is not None
+        if x.team.precount == "exact":
+            await self._count(x, draft)
+        x.verdict = await self._reserve(x, deadline)
+        close = isinstance(x.verdict, Refused) and x.verdict.close
+        if close and x.team.precount == "adaptive" and await self._count(x, draft):
+            x.verdict = await self._reserve(x, deadline)
+        admitted(x.team, x.verdict, time.time())
+
+    async def _reserve(self, x: Exchange, deadline: float) -> Verdict:
+        x.claim = claim_for(x, x.asked, time.time())
+        return await self._waiting.admit(x.claim, deadline)
+
+    async def _count(self, x: Exchange, draft: Draft) -> bool:
+        """Put an exact count in the place of the estimated input; False when there is none to be had."""
+        weighed = x.asked.weighed if x.asked is not None else None
+        if draft.route.name != "messages" or weighed is None or not weighed.countable:
+            return False
+        assert isinstance(draft.body, bytearray)
+        counted = await self._precounter.count(x, draft.body, draft.headers)
+        if counted is None:
+            return False
+        uncached = max(0, counted - (x.expected.prompt - x.expected.input))
+        x.expected = replace(x.expected, input=uncached, input_at_least=uncached, prompt=counted)
+        return True
 
     def drain(self) -> None:
         """Stop session streams: they have no end of their own, and their clients know how to come back."""
@@ -177,6 +213,7 @@ class Proxy:
         bill(x, tap.meter if tap is not None else None, time.time())
         if x.claim is not None:
             x.booked = self._ledger.settle(x.hold, settlement_for(x))
+        self._forecast.learn(x)
         self._observer.finished(x)
 
     def _ours(self, x: Exchange) -> Headers:

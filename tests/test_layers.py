@@ -24,7 +24,7 @@ LAYERS = [
     {"serve"},
     {"app"},
     {"local", "ops", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
-    {"bodies", "drains", "logs", "observe", "platforms", "relay", "store", "upstream"},
+    {"bodies", "drains", "forecast", "precount", "logs", "observe", "platforms", "relay", "store", "upstream"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},
     {"core"},

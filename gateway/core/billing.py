@@ -27,7 +27,7 @@ def bill(x: Exchange, meter: Meter | None, now: float) -> None:
     if usage is None or x.team is None:
         return
     x.oddities = usage.oddities
-    x.usage = filled(usage, input=x.expected.input, output=x.expected.output)
+    x.usage = filled(usage, input=x.expected.prompt, output=x.expected.output)
     charged = cost(x.policy.prices, x.usage, model=x.model, when=now, charge_as=x.team.charge_as)
     if charged is None:
         # Admitted with a price, answered by a model without one: the hold stands for it.

@@ -6,7 +6,7 @@ from typing import assert_never
 from gateway.core.cost import Ask, held
 from gateway.core.errors import GatewayError, whole_seconds
 from gateway.core.exchange import Exchange, Expected
-from gateway.core.judge import UNBOUNDED_OUTPUT, Asked
+from gateway.core.judge import Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
 from gateway.core.retries import deposit_of
@@ -35,21 +35,6 @@ _UNITS: dict[Kind, str] = {
 }
 
 _PERIODS = {"day": "daily", "month": "monthly"}
-
-
-def expect(asked: Asked | None) -> Expected:
-    """What a request will probably use: the amounts that are held for it."""
-    if asked is None:
-        return Expected()
-    return Expected(
-        input=round(asked.input),
-        input_at_least=int(asked.surely),
-        output=min(asked.most_output, UNBOUNDED_OUTPUT),
-        output_at_most=asked.most_output,
-        web_searches=asked.searches,
-        fast=asked.fast,
-        us=asked.us,
-    )
 
 
 def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
@@ -143,7 +128,7 @@ def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[tuple[Budget, 
     for hold, output in (("expected", x.expected.output), ("maximum", x.expected.output_at_most)):
         ask = Ask(
             asked.models,
-            x.expected.input,
+            x.expected.prompt,
             output,
             web_searches=x.expected.web_searches if hold == "maximum" else 0,
             fast=x.expected.fast,

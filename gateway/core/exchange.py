@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core.errors import GatewayError, RefusedBy
+from gateway.core.judge import Asked
 from gateway.core.limits import Claim, Verdict
 from gateway.core.routes import Route
 from gateway.core.teams import GatewayKey, Policy, Team
@@ -32,8 +33,9 @@ class Attempt:
 class Expected:
     """What a request is expected to use, before it is sent: the amounts that are held."""
 
-    input: int = 0
+    input: int = 0  # that counts: cache reads do not
     input_at_least: int = 0
+    prompt: int = 0  # all input, cache reads included
     output: int = 0
     output_at_most: int = 0
     web_searches: int = 0
@@ -59,6 +61,7 @@ class Exchange:
     stream: bool = False
     claim: Claim | None = None
     verdict: Verdict | None = None
+    asked: Asked | None = None
     expected: Expected = Expected()
     attempts: list[Attempt] = field(default_factory=list)
     upstream_request_id: str = ""

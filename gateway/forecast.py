@@ -1,0 +1,51 @@
+"""What requests will use, by what earlier ones did: the amounts that are held, corrected by every exact settlement."""
+
+import time
+
+from gateway.core.exchange import Exchange, Expected
+from gateway.core.judge import UNBOUNDED_OUTPUT, Asked
+from gateway.core.learn import Learning
+
+
+class Forecast:
+    """Expects before the call and learns after it."""
+
+    def __init__(self, learning: Learning | None = None) -> None:
+        self.learning = learning or Learning()
+
+    def expect(self, x: Exchange, asked: Asked | None) -> Expected:
+        """The amounts to hold. Of a batch, and of a request without a model of its own, the bare estimate."""
+        if asked is None or x.team is None:
+            return Expected()
+        now, team, model = time.time(), x.team.name, x.policy.canonical(asked.model)
+        counted, output = asked.input, float(min(asked.most_output, UNBOUNDED_OUTPUT))
+        cached = 0.0
+        if (weighed := asked.weighed) is not None:
+            counted = self.learning.input_tokens(team, model, weighed.input(), now=now)
+            cached = counted * self.learning.cached_share(team, model, weighed.cacheable, now=now)
+            output = self.learning.output_tokens(team, model, weighed.max_tokens, now=now)
+        return Expected(
+            input=max(0, round(counted - cached)),
+            input_at_least=int(min(asked.surely, counted) if not cached else 0),
+            prompt=round(counted),
+            output=int(output),
+            output_at_most=asked.most_output,
+            web_searches=asked.searches,
+            fast=asked.fast,
+            us=asked.us,
+        )
+
+    def learn(self, x: Exchange) -> None:
+        """Take a finished exchange as a sample, if Claude itself said what it used."""
+        asked, usage = x.asked, x.usage
+        if asked is None or asked.weighed is None or usage is None or usage.estimated or x.team is None:
+            return
+        now, team, model = time.time(), x.team.name, x.policy.canonical(asked.model)
+        run = usage.top()
+        if not usage.web_searches and not usage.iterations:  # with them the input grew while the call ran
+            self.learning.observe_input(
+                team, model, asked.weighed.input(), run.prompt,
+                cacheable=asked.weighed.cacheable, cached=run.cache_read, now=now,
+            )  # fmt: skip
+        if run.output:
+            self.learning.observe_output(team, model, run.output, now=now)
