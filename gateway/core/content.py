@@ -40,7 +40,8 @@ BYTES_OF_PAGE = 6000
 MOST_BRACES = 300_000
 
 DEEPEST = 5  # blocks within blocks: a result, its document, its content, its text
-LEAST_SAMPLE = 1024
+LEAST_SAMPLE = 512
+VIEWS_PER_STEP = 2000
 
 _NO_COUNTS: Counts = [0.0] * len(FEATURES)
 
@@ -62,8 +63,8 @@ class Content:
     files: list[str] = field(default_factory=list)  # file ids that the content names
 
 
-def content_in_steps(fields: Fields) -> Steps[Content]:
-    """Measure a Messages, count_tokens, complete or chat/completions body."""
+def content_in_steps(fields: Fields, sample: int = SAMPLE_BYTES) -> Steps[Content]:
+    """Measure a Messages, count_tokens, complete or chat/completions body, looking at `sample` bytes of its text."""
     walk = _Walk()
     for key in ("tools", "functions", "output_config", "response_format"):
         walk.value(fields.get(key, NOTHING), "tools")
@@ -76,7 +77,7 @@ def content_in_steps(fields: Fields) -> Steps[Content]:
     yield from walk.guarded(fields.get("messages", NOTHING), walk.messages)
     if given(fields.get("cache_control", NOTHING)):
         walk.mark()
-    return (yield from walk.measured())
+    return (yield from walk.measured(sample))
 
 
 class _Walk:
@@ -110,7 +111,8 @@ class _Walk:
             messages = MESSAGES.decode(raw) if given(raw) else []
         except UNREADABLE:
             return self.unreadable(raw)
-        yield
+        if len(memoryview(raw)) > BYTES_PER_STEP:
+            yield
         for message in messages:
             self.content.messages += 1
             if given(message.tool_calls):
@@ -190,18 +192,19 @@ class _Walk:
     def mark(self) -> None:
         self.marked = self.size
 
-    def measured(self) -> Steps[Content]:
+    def measured(self, sample: int) -> Steps[Content]:
         kinds = [(part, True, self.strings[part]) for part in PARTS] + [
             (part, False, self.values[part]) for part in PARTS
         ]
         sizes = [sum(map(len, views)) for _, _, views in kinds]
-        whole = sum(sizes) <= SAMPLE_BYTES
+        whole = sum(sizes) <= sample
         for (part, strings, views), size in zip(kinds, sizes, strict=True):
             if not size:
                 continue
-            yield
-            share = SAMPLE_BYTES * size // sum(sizes) // SLICE_BYTES * SLICE_BYTES
-            budget = SAMPLE_BYTES if whole else max(LEAST_SAMPLE, share)
+            if len(views) > VIEWS_PER_STEP:
+                yield
+            share = sample * size // sum(sizes) // SLICE_BYTES * SLICE_BYTES
+            budget = sample if whole else max(LEAST_SAMPLE, share)
             counted = sampled_counts(views, strings=strings, budget=budget)
             before = self.content.texts.get(part, _NO_COUNTS)
             self.content.texts[part] = [one + other for one, other in zip(before, counted, strict=True)]

@@ -120,5 +120,5 @@ def text_tokens(counts: Counts, tokenizer: Tokenizer) -> list[float]:
     """Tokens of a text by TEXT_CAUSES."""
     found = [sum([counts[column] * weight for column, weight in columns]) for columns in _COLUMNS[tokenizer.vocabulary]]
     # Function words are worth less than nothing, since they tell English; a text of nothing else must not be.
-    found[0] = max(found[0], counts[_WORDS])
+    found[0] += max(0.0, counts[_WORDS] - sum(found))
     return found

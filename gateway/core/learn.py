@@ -158,11 +158,11 @@ def _factors(plain: Vector, faded: Vector) -> Vector:
         matrix[row][column] = matrix[column][row] = value
     for place in range(_CAUSES):
         matrix[place][place] += PRIOR
-    return [min(max(factor, FACTORS[0]), FACTORS[1]) for factor in _solved(matrix, right)]
+    return [min(max(factor, FACTORS[0]), FACTORS[1]) for factor in solved(matrix, right)]
 
 
-def _solved(matrix: list[Vector], right: Vector) -> Vector:
-    """Gaussian elimination; the prior keeps the matrix positive definite, so no pivoting is needed."""
+def solved(matrix: list[Vector], right: Vector) -> Vector:
+    """Gaussian elimination, in place; a prior keeps the matrix positive definite, so no pivoting is needed."""
     size = len(right)
     for pivot in range(size):
         for row in range(pivot + 1, size):

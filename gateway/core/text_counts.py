@@ -46,7 +46,7 @@ _RUNS = {
     "signs_before_words": b".a",
 }
 # English costs a third less than other languages in the same letters; its function words are what tells it.
-_FUNCTION_WORDS = (b" the ", b" of ", b" and ", b" to ")
+_FUNCTION_WORDS = (b" the ", b" of ", b" and ", b" to ", b" that ", b" is ")
 
 # Scripts by lead byte.
 _LEADS = {

@@ -27,6 +27,7 @@ from gateway.core.content import Content, content_in_steps
 from gateway.core.estimate import NO_TOOLS, Estimate, Hidden, estimated
 from gateway.core.json_fields import Fields, Malformed, Steps, finish
 from gateway.core.limits import Ref
+from gateway.core.text_counts import SAMPLE_BYTES
 from gateway.core.tokenizers import known_tool_tokens
 
 Kind = Literal["messages", "count", "complete", "chat"]
@@ -100,7 +101,7 @@ def weigh(fields: Fields, kind: Kind = "messages") -> Weighed:
     return finish(weigh_in_steps(fields, kind))
 
 
-def weigh_in_steps(fields: Fields, kind: Kind = "messages") -> Steps[Weighed]:
+def weigh_in_steps(fields: Fields, kind: Kind = "messages", sample: int = SAMPLE_BYTES) -> Steps[Weighed]:
     """Read the governed fields, then measure the input, giving way on large bodies."""
 
     def raw(name: str) -> Raw:
@@ -111,7 +112,7 @@ def weigh_in_steps(fields: Fields, kind: Kind = "messages") -> Steps[Weighed]:
         raise Malformed("The request body has no 'model'. Name the model to use.")
     most = [number(raw(name), name) for name in _MOST[kind]]
     tools, types = tools_of(raw("tools"))
-    content = yield from content_in_steps(fields)
+    content = yield from content_in_steps(fields, sample)
     return Weighed(
         model=model,
         stream=flag(raw("stream"), "stream"),
