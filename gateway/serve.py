@@ -125,7 +125,8 @@ def first_key(state_dir: Path) -> str:
 def welcome(settings: Settings, port: int, key: str, *, simulated: bool) -> str:
     """What a newcomer needs to paste."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - a wildcard is shown as loopback
-    url = settings.public_url or f"http://{host}:{port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    url = settings.public_url or f"{scheme}://{host}:{port}"
     upstream = (
         "ANTHROPIC_API_KEY is not set: answers come from the SIMULATOR on this machine, not from Claude."
         if simulated

@@ -3,16 +3,21 @@
 import asyncio
 import json
 import os
+import re
 import signal
+import ssl
 import stat
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import trustme
 
+from gateway.serve import first_key
 from tests.raw import RawAnswer, RawClient
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +109,52 @@ async def test_first_start_with_a_key(tmp_path: Path) -> None:
         assert "sk-ant-api03-planted" not in gateway.text
 
 
+async def test_own_key_is_no_real_key(tmp_path: Path) -> None:
+    """Started in a shell that follows its own welcome, the gateway does not take itself for Claude."""
+    state = tmp_path / ".state"
+    state.mkdir()
+    (state / "team-key").write_text("gwk_drawn_before\n")
+    own = {"ANTHROPIC_API_KEY": "gwk_drawn_before", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    async with serve(tmp_path, **own) as gateway:
+        await gateway.said("started")
+        got = await gateway.ask("POST", "/v1/messages", ASK)
+        warning = await gateway.said("settings")
+
+    assert (got.status, got.value(b"x-gateway-upstream")) == (200, b"simulator")
+    assert "ANTHROPIC_API_KEY is the gateway's own team key" in str(warning["warning"])
+
+
+def test_first_key_is_whole_or_not_there(tmp_path: Path) -> None:
+    """However many starts race for the first key, there is one, and nothing else is left behind."""
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(first_key, [tmp_path / "state"] * 32))
+
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["team-key"]
+    assert keys == {(tmp_path / "state" / "team-key").read_text().strip()}
+    assert all(re.fullmatch(r"gwk_[A-Za-z0-9_-]{43}", key) for key in keys)
+
+
+async def test_tls_on_both_listeners(tmp_path: Path) -> None:
+    """With a certificate both listeners speak TLS, and so does the URL that a newcomer pastes."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with serve(tmp_path, GATEWAY_TLS_CERT="cert.pem", GATEWAY_TLS_KEY="key.pem") as gateway:
+        started = await gateway.said("started")
+        heads = []
+        for port in (started["port"], started["ops_port"]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(str(port)), ssl=context)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            heads.append(await reader.readline())
+            writer.close()
+
+    assert f"https://127.0.0.1:{started['port']}" in gateway.text
+    assert heads == [b"HTTP/1.1 401 Unauthorized\r\n", b"HTTP/1.1 200 OK\r\n"]
+
+
 async def test_sigterm_ends_with_zero(tmp_path: Path) -> None:
     """SIGTERM drains and exits 0; the simulator of a first start goes with it."""
     async with serve(tmp_path) as gateway:
@@ -144,6 +195,7 @@ async def test_policy_file_is_followed(tmp_path: Path) -> None:
         ({"GATEWAY_PORT": "many"}, "GATEWAY_PORT: must be a whole number"),
         ({"GATEWAY_WORKERS": "2"}, "GATEWAY_WORKERS: 2 workers need a shared store"),
         ({"GATEWAY_CONFIG": "missing.yaml"}, "missing.yaml"),
+        ({"GATEWAY_TLS_CERT": "missing.pem", "GATEWAY_TLS_KEY": "missing.key"}, "could not start"),
     ],
 )
 async def test_start_that_fails(tmp_path: Path, env: dict[str, str], why: str) -> None:
