@@ -25,6 +25,7 @@ _BROKEN: dict[Fault, str] = {
     "reset": "The connection to Claude broke before it answered. Retry.",
     "protocol": "Claude's answer was not valid HTTP. Retry.",
 }
+_CUT = "The connection to Claude broke in the middle of its answer. Retry."
 
 
 def failure(error: UpstreamFailed) -> GatewayError:
@@ -33,7 +34,8 @@ def failure(error: UpstreamFailed) -> GatewayError:
         kind = "unreachable" if error.stage == "connect" else "upstream_timeout"
         return GatewayError(kind, _TIMEOUTS[error.stage], detail=str(error), retry_after=1)
     kind = "unreachable" if error.stage == "connect" else "upstream_broken"
-    return GatewayError(kind, _BROKEN[error.fault], detail=str(error), retry_after=1)
+    message = _CUT if error.stage == "body" else _BROKEN[error.fault]
+    return GatewayError(kind, message, detail=str(error), retry_after=1)
 
 
 class _Detail(msgspec.Struct):

@@ -1,8 +1,12 @@
 """What passes through is what came: bytes and headers in both directions, less the tables of core/headers.py."""
 
+import asyncio
 import gzip
+import ssl
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.proxy.conftest import ASK, KEY, REAL_KEY, Start
 from tests.raw import request
@@ -295,3 +299,23 @@ async def test_head_of_a_batch_tells_claudes_length(start: Start) -> None:
         got = await gateway.ask("HEAD", "/v1/messages/batches/b")
 
     assert got.value(b"content-length") == b"77"
+
+
+async def test_results_url_over_tls(start: Start, tmp_path: Path) -> None:
+    """A client that came by https is led back by https."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    body = b'{"results_url":"https://api.anthropic.com/v1/messages/batches/b/results"}'
+    async with Scripted([serve(answer(body))]) as upstream:
+        gateway = await start(upstream.url, settings={"tls_cert": certificate, "tls_key": key})
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=context)
+        writer.write(request("GET", "/v1/messages/batches/b", [(b"Connection", b"close")], key=KEY))
+        got = await reader.read()
+        writer.close()
+
+    assert got.endswith(b'{"results_url":"https://gateway.test/v1/messages/batches/b/results"}')

@@ -469,3 +469,36 @@ async def test_words_of_a_client_in_the_log(start: Start) -> None:
 
     assert [line["model"] for line in lines] == ["other"] * 4 + ["claude-opus-5"]
     assert lines[4]["claude_code_session_id"] == "s?2J\xe9"
+
+
+async def test_cap_is_given_back(start: Start) -> None:
+    """What a request held of the cap is there for the next one, however the first one ended."""
+    large = ASK[:-1] + b', "x": "%b"}' % (b"x" * 700_000)
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url, settings={"max_buffered_bytes": 2**20}, models=("claude-opus-*",))
+        statuses = [
+            (await gateway.ask("POST", "/v1/messages", headers, body)).status
+            for headers, body in [
+                ([], large),
+                ([], large.replace(b"claude-opus-5", b"claude-haiku-4-5")),
+                ([(b"Content-Encoding", b"gzip")], gzip.compress(large)),
+                ([(b"Content-Encoding", b"gzip")], gzip.compress(large)[:-9]),
+                ([], large[:-1]),
+                ([], large),
+            ]
+        ]
+
+    assert statuses == [200, 403, 200, 400, 400, 200]
+
+
+async def test_upload_that_grows_over_its_limit(start: Start) -> None:
+    """A streamed body without a length is counted while it passes."""
+    piece = b"%x\r\n%b\r\n" % (1 << 20, b"x" * (1 << 20))
+    async with Scripted([serve(FINE)]) as upstream:
+        gateway = await start(upstream.url)
+        async with gateway.client() as client:
+            client.send(request("POST", "/v1/skills", [(b"Transfer-Encoding", b"chunked")], key=KEY) + piece * 33)
+            got = await client.answer()
+
+    assert got.error[:2] == (413, "request_too_large")
+    assert not upstream.requests[0].raw_body.endswith(b"\r\n0\r\n\r\n")  # to Claude it is cut, not complete
