@@ -24,6 +24,7 @@ from tests.wire.scripted import (
     serve,
     stall,
     tell,
+    until,
 )
 
 STREAM = (
@@ -332,3 +333,17 @@ async def test_client_that_leaves_while_it_is_waited_for(start: Start) -> None:
                 await asyncio.sleep(0.01)
 
     assert line["ended"] == "client_gone"
+
+
+async def test_head_of_a_stream_does_not_wait(start: Start) -> None:
+    """A client learns that its stream has begun before Claude has said the first word."""
+    go = asyncio.Event()
+    async with Scripted([read_request(), send(STREAM), until(go), send(chunk(START) + b"0\r\n\r\n")]) as upstream:
+        gateway = await start(upstream.url)
+        async with gateway.client() as client:
+            client.send(request("POST", "/v1/messages", body=ASK, key=KEY))
+            head = await client.head()
+            go.set()
+
+            assert await client.chunk() == START
+            assert head.value(b"request-id") == b"req_7"
