@@ -1,7 +1,6 @@
 """However a request ends, the end is honest: for the client, for Claude and in the one log line."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
