@@ -1,6 +1,7 @@
 """What is special about the store of one process: its files, its clocks and its restarts."""
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from gateway.core.limits import Granted, Kind, Refused, Settlement
 from gateway.core.periods import CLOSING_MS, DAY_MS, day_start
-from gateway.store import audit
+from gateway.store import audit, journal
+from gateway.store.guarded import Guarded
 from gateway.store.ledger import StoreDown, StoreUnfit
 from tests.store.conftest import Heard, bucket, budget, claim
 from tests.store.disk import full
@@ -154,6 +156,22 @@ class TestDisk:
         assert 3 * 10**6 == row.amounts["nano"]
         names = [name for name, _ in heard.events]
         assert sorted({"journal_failing", "journal_back", "spend_failing", "spend_back"}) == sorted(names)
+
+    async def test_memory_has_an_end(self, open_embedded, tmp_path: Path, monkeypatch):
+        """When memory is full of what the disk would not take, nobody is served: what can't be kept isn't sold."""
+        monkeypatch.setattr(journal, "BACKLOG_BYTES", 5_000)
+        ledger = Guarded(await open_embedded(tmp_path))
+        with full():
+            for _ in range(20):
+                with contextlib.suppress(StoreDown):
+                    await call(ledger)
+            with pytest.raises(StoreDown):
+                await ledger.reserve(claim(spends=((PURSE, 0),)))
+            booked = await spent(ledger)
+        await until(lambda: ledger.health.ok)
+
+        assert isinstance(await ledger.reserve(claim(spends=((PURSE, 0),))), Granted)
+        assert booked == await spent(ledger) > 0
 
     async def test_no_room_to_start(self, open_embedded, tmp_path: Path):
         """A state directory that takes nothing stops the start, with its name."""

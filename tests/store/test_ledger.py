@@ -209,14 +209,9 @@ class TestHolds:
         await ledger.reserve(one)
         holders = await ledger.holders("search")
 
-<<<<<<< HEAD
         (found,) = holders
         assert found == Holder(one.hold, "search", "prod", "claude-opus-4-8", "messages", found.since)
         assert abs(found.since - time.time()) < 5
-=======
-        assert [Holder(one.hold, "search", "prod", "claude-opus-4-8", "messages", holders[0].since)] == holders
-        assert holders[0].since == pytest.approx(time.time(), abs=5)
->>>>>>> 6c3210b (store: waiting, auditing, journals and the connection under test)
         assert [] == await ledger.holders("other")
 
     async def test_peeking_takes_nothing(self, ledger: Ledger):
