@@ -199,7 +199,9 @@ class Embedded:
         return retries.verdict_of(retry, asked, tried)
 
     async def note(self, hold: str) -> None:
-        """Nothing to do: every hold of this store is in its journal already."""
+        """Every hold of this store is in its journal already; one that it would not take can't be written anywhere."""
+        if hold not in self._open:
+            raise StoreDown("the journal can't be written and its backlog in memory is full")
 
     async def recall(self, hold: str) -> bool:
         return hold in self._open

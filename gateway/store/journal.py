@@ -6,6 +6,7 @@ settlements the store has confirmed is renamed `.done` and deleted 7 days later.
 writer lives: `adopt.py` takes over the journals of those that don't.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -210,7 +211,8 @@ class Journal:
     def _failed(self, fault: OSError) -> None:
         if self._file >= 0:
             # A part of the data may have been written; a half line must not stand before a whole one.
-            os.ftruncate(self._file, self._size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             self._observer.event("journal_failing", {"path": str(self._path), "error": str(fault)})

@@ -85,12 +85,13 @@ class Outbox:
     def pause(self) -> None:
         """Send nothing more; answers to what is under way no longer count."""
         self.open = False
-
-    def rewind(self, applied: int) -> None:
-        """The store has applied everything up to a number, and nothing above it."""
         self._generation += 1
         self._in_flight = 0
         self._idle.set()
+
+    def rewind(self, applied: int) -> None:
+        """The store has applied everything up to a number, and nothing above it."""
+        self.pause()
         for n in range(self.confirmed + 1, min(applied, self.last) + 1):
             self._recent.pop(n, None)
         # Lower than before: the store fell back, and what it had confirmed is sent again.
@@ -135,14 +136,12 @@ class Outbox:
         self._in_flight -= 1
         if fault is not None or done.cancelled():
             self.pause()
-            self._idle.set()
             if isinstance(fault, ReplyError):  # a lost connection is dialled again, and that ends in a rewind
                 self._doubt(str(fault))
             return
         booked = Booked.of(msgspec.msgpack.decode(done.result()))
         if booked.said not in {Said.DONE, Said.SKIPPED}:
             self.pause()
-            self._idle.set()
             self._doubt(f"settlement {it.n}: {Said(booked.said).name}, {booked.applied} applied")
             return
         self.confirmed = max(self.confirmed, it.n)

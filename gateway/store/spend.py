@@ -79,6 +79,8 @@ class SpendFile:
             self._db.execute("pragma synchronous=normal")
             self._db.executescript(_SCHEMA)
             self._db.execute("insert or ignore into facts values ('layout', ?)", (LAYOUT,))
+        except sqlite3.OperationalError:
+            raise  # the disk's fault, not the file's
         except sqlite3.DatabaseError as fault:
             raise StoreUnfit(f"{self.path} can't be used: {fault}. Move it away to start from the journals.") from fault
         layout = self.facts()["layout"]

@@ -1,6 +1,7 @@
 """A gateway's ledger in a process of its own, for tests that kill it. Run as a program.
 
 It opens a store, does the steps it is told on its arguments one by one, prints each when it is done, and then waits.
+It runs on uvloop, as the gateway does.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import json
 import sys
 import time
 from pathlib import Path
+
+import uvloop
 
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Settlement
 from gateway.store.embedded import Embedded
@@ -72,4 +75,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])))
+    uvloop.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])))

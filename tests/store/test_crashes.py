@@ -167,8 +167,7 @@ class TestRedis:
 def _swept(valkey) -> Callable[[], bool]:
     def look() -> bool:
         with valkey.client() as client:
-            dead = [key for key in client.keys("{gw}:holds:w*")]
-            return not dead
+            return not client.keys("{gw}:holds:w*")
 
     return look
 

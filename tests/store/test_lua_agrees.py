@@ -36,7 +36,7 @@ class OnRedis:
         self.retry_script = script("retry", clock=CLOCK)
         self.client.hset(self.keys.store, "epoch", "e1")
 
-    def _call(self, what: Script, keys: list[bytes], *args: bytes | str) -> list[Any]:
+    def _call(self, what: Script, keys: list[bytes], *args: Any) -> list[Any]:
         return msgspec.msgpack.decode(self.client.eval(what.text, len(keys), *keys, *args))
 
     def at(self, now: int) -> None:

@@ -1,4 +1,4 @@
-"""Redis restarted, emptied, frozen, full or moved, under load: what the calls see meanwhile and what is booked after."""
+"""Redis restarted, emptied, frozen or full, under load: what the calls see meanwhile and what is booked after."""
 
 import asyncio
 import time
@@ -317,7 +317,7 @@ class TestUnleased:
         recalled = [await ledger.recall("msgbatch_1") for ledger in (second, third)]
         for ledger in (second, third):
             ledger.settle("msgbatch_1", Settlement(nano=5, produced=True))
-            await until(lambda ledger=ledger: ledger.health.unconfirmed == 0)
+        await until(lambda: second.health.unconfirmed == third.health.unconfirmed == 0)
 
         assert [True, True] == recalled
         assert (5, 0, 1000) == await settled(third)
