@@ -20,6 +20,7 @@ from gateway.core.headers import credentials, host_of, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
 from gateway.core.limits import Refused, Verdict
+from gateway.core.overload.waits import deadline_of
 from gateway.core.routes import Body, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
@@ -102,7 +103,7 @@ class Proxy:
             draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
             if route.weigh is not Weigh.FREE:
                 x.expected = self._forecast.expect(x, asked)
-                await self._admit(x, draft, x.started + client_patience(incoming.headers))
+                await self._admit(x, draft, deadline_of(incoming.headers, x.started))
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return
@@ -237,7 +238,6 @@ class Proxy:
         return f"{'https' if incoming.secure else 'http'}://{host}"
 
 
-LONGEST_PATIENCE = 600.0  # the SDKs' own
 _STORE_DOWN = "The gateway can't reach its store of limits and budgets. Retry in a moment."
 _OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
 
@@ -248,16 +248,6 @@ async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:
         if incoming.bytes_in > limit:
             raise GatewayError("too_large", f"The request body is larger than {limit >> 20} MiB.", close=True)
         yield chunk
-
-
-def client_patience(headers: Headers) -> float:
-    """How many seconds the client waits, as SDKs say it; waiting for a limit must not outlast that."""
-    said = lookup(headers, b"x-stainless-timeout")
-    try:
-        seconds = float(said) if said is not None else LONGEST_PATIENCE
-    except ValueError:
-        return LONGEST_PATIENCE
-    return seconds if 0 < seconds < LONGEST_PATIENCE else LONGEST_PATIENCE
 
 
 def text(value: bytes | None) -> str:

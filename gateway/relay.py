@@ -167,7 +167,10 @@ def refuse(x: Exchange, incoming: Incoming, error: GatewayError, ours: Headers) 
     body = error_body(error.row.type, error.message, x.request_id, error.code)
     if error.close:
         incoming.keep_alive = False
-    incoming.begin(error.row.status, error_headers(error) + ours, length=len(body), stream=False)
+    headers = error_headers(error) + ours
+    if x.upstream_request_id:  # an answer of Claude's that could not be passed on had it among its own headers
+        headers.append((b"request-id", x.upstream_request_id.encode("latin-1")))
+    incoming.begin(error.row.status, headers, length=len(body), stream=False)
     incoming.write_now(body)
     incoming.end()
 

@@ -94,6 +94,10 @@ class Guarded:
         self._down_since = None
         self._observer.event("store_back", facts)
 
+    async def retry(self, retry: Retry) -> RetryVerdict:
+        """Without the store nobody knows what the other processes repeat: then nothing is repeated."""
+        return await self._inner.retry(retry)
+
     async def note(self, hold: str) -> None:
         await self._inner.note(hold)
 

@@ -243,13 +243,13 @@ class Upstream:
         finally:
             attempt.seconds = time.monotonic() - began
             x.upstream_seconds += attempt.seconds
+        x.upstream_request_id = attempt.request_id
+        attempt.outcome = made.outcome.name
+        self.places.learn(place, made.outcome, headers, time.monotonic(), time.time())
         if not made.passes:
             place.state.leave()
             if made.answer is None and answer is not None:
                 answer.close()
-        x.upstream_request_id = attempt.request_id
-        attempt.outcome = made.outcome.name
-        self.places.learn(place, made.outcome, headers, time.monotonic(), time.time())
         return made
 
     async def _look(self, journey: Journey, place: Place, answer: LiveAnswer) -> Made:

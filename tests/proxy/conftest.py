@@ -61,12 +61,15 @@ class Running:
 Start = Callable[..., Awaitable[Running]]
 
 
-def policy_for(base_url: str, **team: Any) -> Policy:
-    """Two teams on one workspace with one real key."""
-    workspace = Workspace("main", base_url=base_url, keys=(UpstreamKey("k1", REAL_KEY),))
+def policy_for(
+    base_url: str, *, workspace: dict[str, Any] | None = None, others: tuple[Workspace, ...] = (), **team: Any
+) -> Policy:
+    """Two teams on one workspace with one real key; `workspace` changes it, `others` stand beside it."""
+    main = replace(Workspace("main", base_url=base_url, keys=(UpstreamKey("k1", REAL_KEY),)), **(workspace or {}))
+    places = {place.name: place for place in (main, *others)}
     search = Team("search", "main", keys=(GatewayKey("prod", sha256(KEY.encode()).digest()),))
     billing = Team("billing", "main", keys=(GatewayKey("prod", sha256(OTHER_KEY.encode()).digest()),))
-    policy = assemble("test", {"main": workspace}, {"search": replace(search, **team), "billing": billing})
+    policy = assemble("test", places, {"search": replace(search, **team), "billing": billing})
     return replace(policy, prices=PRICES, known_models=frozenset(PRICES.rows))
 
 
