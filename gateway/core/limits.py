@@ -164,6 +164,7 @@ class Settlement:
     produced: bool = False  # False: nothing came of it and the amounts are 0, so tokens and money go back whole
     estimated: str | None = None  # cancelled | cut | crashed | no_usage …; None: exact
     usage: dict[str, int] = field(default_factory=dict)  # tokens by kind, for the ledger row
+    requests: int = 1  # that the row counts; a batch's are those that were billed
 
 
 def bucket_faults(buckets: Sequence[Bucket]) -> list[str]:

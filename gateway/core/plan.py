@@ -100,6 +100,7 @@ class Entry(msgspec.Struct, tag_field="is", tag="settled", omit_defaults=True):
     as_held: bool = False  # the true usage isn't known: what was held stands
     estimated: str | None = None
     usage: dict[str, int] = {}
+    requests: int = 1
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -192,6 +193,7 @@ def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> 
         zero=zero,
         estimated=settlement.estimated,
         usage=settlement.usage,
+        requests=settlement.requests,
     )
 
 
@@ -212,11 +214,8 @@ def charge_of(entry: Entry, now: int) -> Charge:
     at = now if late else entry.at
     estimated = entry.estimated is not None
     actual = [(entry.input + entry.output) * UNIT, entry.input * UNIT, entry.output * UNIT]
-    amounts = [("requests", 1), ("nano", entry.nano)]
-    if estimated:
-        amounts += [("estimated_requests", 1), ("estimated_nano", entry.nano)]
-    if late:
-        amounts += [("late_requests", 1), ("late_nano", entry.nano)]
+    marks = ["", *(["estimated_"] if estimated else []), *(["late_"] if late else [])]
+    amounts = [(mark + what, amount) for mark in marks for what, amount in _counted(entry)]
     amounts += [(kind, count) for kind, count in entry.usage.items() if count]
     return Charge(
         entry.n,
@@ -235,6 +234,11 @@ def charge_of(entry: Entry, now: int) -> Charge:
         month_of(at),
         int(not plan.leased),
     )
+
+
+def _counted(entry: Entry) -> list[tuple[str, int]]:
+    """Requests and money; a row of work that was charged before counts no request again."""
+    return [("requests", entry.requests), ("nano", entry.nano)] if entry.requests else [("nano", entry.nano)]
 
 
 def sweep_of(hold: str, at: int, plan: Plan, now: int) -> Charge:
