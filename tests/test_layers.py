@@ -33,7 +33,7 @@ LAYERS = [
 RANK = {name: rank for rank, row in enumerate(reversed(LAYERS)) for name in row}
 ISLAND = "simulator"  # stands apart, so that agreement with it proves something; only the command line starts it
 # What others see of a seam is its Protocol; app alone names what stands behind it.
-SEAMS = {"gateway.store": {"ledger", "directory", "waiting"}, "gateway.platforms": {"platform"}}
+SEAMS = {"gateway.store": {"ledger", "directory", "waiting", "work"}, "gateway.platforms": {"platform"}}
 AIOHTTP = ("gateway.wire", "gateway.ops", "gateway.simulator")
 PURE = "gateway.core"
 PURE_MAY = {*sys.stdlib_module_names, "msgspec"} - {"asyncio", "logging", "socket", "ssl", "subprocess", "threading"}

@@ -166,6 +166,7 @@ class Settlement:
     saved_nano: int = 0  # by the prompt cache, against plain input; below zero when writes cost more than reads won
     estimated: str | None = None  # cancelled | cut | crashed | no_usage …; None: exact
     usage: dict[str, int] = field(default_factory=dict)  # tokens by kind, for the ledger row
+    requests: int = 1  # that the row counts; a batch's are those that were billed
 
 
 def bucket_faults(buckets: Sequence[Bucket]) -> list[str]:

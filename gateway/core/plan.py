@@ -105,6 +105,7 @@ class Entry(msgspec.Struct, tag_field="is", tag="settled", omit_defaults=True):
     estimated: str | None = None
     usage: dict[str, int] = {}
     saved: int = 0
+    requests: int = 1
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -214,6 +215,7 @@ def entry_of(n: int, hold: str, at: int, plan: Plan, settlement: Settlement) -> 
         estimated=settlement.estimated,
         usage=settlement.usage,
         saved=settlement.saved_nano,
+        requests=settlement.requests,
     )
 
 
@@ -234,11 +236,8 @@ def charge_of(entry: Entry, now: int) -> Charge:
     at = now if late else entry.at
     estimated = entry.estimated is not None
     actual = [(entry.input + entry.output) * UNIT, entry.input * UNIT, entry.output * UNIT]
-    amounts = [("requests", 1), ("nano", entry.nano)]
-    if estimated:
-        amounts += [("estimated_requests", 1), ("estimated_nano", entry.nano)]
-    if late:
-        amounts += [("late_requests", 1), ("late_nano", entry.nano)]
+    marks = ["", *(["estimated_"] if estimated else []), *(["late_"] if late else [])]
+    amounts = [(mark + what, amount) for mark in marks for what, amount in _counted(entry)]
     amounts += [(kind, count) for kind, count in (*entry.usage.items(), ("cache_saved", entry.saved)) if count]
     return Charge(
         entry.n,
@@ -258,6 +257,11 @@ def charge_of(entry: Entry, now: int) -> Charge:
         int(not plan.leased),
         plan.moved,
     )
+
+
+def _counted(entry: Entry) -> list[tuple[str, int]]:
+    """Requests and money; a row of work that was charged before counts no request again."""
+    return [("requests", entry.requests), ("nano", entry.nano)] if entry.requests else [("nano", entry.nano)]
 
 
 def sweep_of(hold: str, at: int, plan: Plan, now: int) -> Charge:

@@ -58,6 +58,7 @@ class Embedded:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spend")
         self._state = book.State()
         self._open: dict[str, Plan] = {}
+        self._once: dict[str, int] = {}  # ids that were booked and must not be again
         self._n = 0
         self._confirmed = 0
         self._batch = Batch()
@@ -102,6 +103,7 @@ class Embedded:
             epoch.write_text(secrets.token_hex(8) + "\n")
         self._state, levels = self._file.load()
         now, wall = self._now(), self._wall()
+        self._once = self._file.once(wall)
         for key, (level, at, rate, capacity) in levels.items():
             # Refilled by the wall clock over the downtime; a wall clock that went back refills nothing.
             self._state.tanks[key] = Tank(level, now - max(0, wall - at), rate, capacity)
@@ -206,6 +208,24 @@ class Embedded:
     async def recall(self, hold: str) -> bool:
         return hold in self._open
 
+    def leave(self, hold: str) -> None:
+        """Nothing to do: there is no other process that could settle it."""
+
+    async def finish(self, hold: str, settlement: Settlement) -> None:
+        self.settle(hold, settlement)
+        await self._committed()
+
+    async def book(self, claim: Claim, settlement: Settlement) -> None:
+        if claim.hold not in self._once:
+            self._open[claim.hold] = plan_of(claim, self._wall())
+            self.settle(claim.hold, settlement)
+        await self._committed()
+
+    async def _committed(self) -> None:
+        await self._commit()
+        if self._commit_failing:
+            raise StoreDown("the spend file can't be written")
+
     def _apply(self, writer: str, entry: Entry) -> None:
         wall = self._wall()
         it = charge_of(entry, wall)
@@ -225,6 +245,8 @@ class Embedded:
             batch.rows[key] = batch.rows.get(key, 0) + amount
         state.rows.clear()
         state.marks.pop(it.hold, None)  # no reserve comes late in one process
+        if it.once:
+            self._once[it.hold] = batch.once[it.hold] = self._wall() + book.ONCE_MS
         for count in it.counts:
             owner = it.parts[count.part - 1].owner
             batch.spent[owner, count.per] = state.spent[owner, count.per]

@@ -104,8 +104,14 @@ class Guarded:
     async def recall(self, hold: str) -> bool:
         return await self._inner.recall(hold)
 
-    async def retry(self, retry: Retry) -> RetryVerdict:
-        return await self._inner.retry(retry)
+    def leave(self, hold: str) -> None:
+        self._inner.leave(hold)
+
+    async def finish(self, hold: str, settlement: Settlement) -> None:
+        await self._inner.finish(hold, settlement)
+
+    async def book(self, claim: Claim, settlement: Settlement) -> None:
+        await self._inner.book(claim, settlement)
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         return await self._inner.peek(buckets, budgets)

@@ -12,6 +12,8 @@ class Keys:
         self.store = self._key("store")  # epoch, layout, lost, beat, looked
         self.leases = self._key("leases")  # writer -> when its lease lapses
         self.unleased = self._key("holds:unleased")
+        # Work that goes on after its call: items by id, when each is due, who has leased it, what came up meanwhile.
+        self.work = [self._key(f"work:{name}") for name in ("items", "due", "leases", "nudged")]
         self.suspects = self._key("suspects")  # writer -> when its lapsed lease was seen first
 
     def _key(self, name: str) -> bytes:

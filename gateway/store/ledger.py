@@ -133,6 +133,24 @@ class Ledger(Protocol):
         StoreDown: then the attempt must not be made."""
         ...
 
+    def leave(self, hold: str) -> None:
+        """Let a hold without a lease go on by itself: this process is done with it, whoever recalls it settles it."""
+        ...
+
+    async def finish(self, hold: str, settlement: Settlement) -> None:
+        """Settle a hold without a lease and return when the store has it; nothing when that was done before.
+
+        Raises StoreDown: it may or may not be booked, and doing it again books it once.
+        """
+        ...
+
+    async def book(self, claim: Claim, settlement: Settlement) -> None:
+        """Book, under an id of its own, what nothing is held for, and return when the store has it; once per id.
+
+        Raises StoreDown like `finish`.
+        """
+        ...
+
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek: ...
 
     async def holders(self, team: str) -> list[Holder]: ...

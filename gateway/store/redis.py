@@ -35,6 +35,8 @@ LEASE_MS = 20_000
 RENEWALS = 4  # within a lease
 FIRST_TRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
+CONFIRM_SECONDS = 5.0
+CONFIRM_LOOK_SECONDS = 0.005
 
 
 class _Open:
@@ -62,7 +64,7 @@ class RedisLedger:
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._observer = observer or Silent()
-        self._keys = Keys(namespace)
+        self.keys = Keys(namespace)
         self._address = read_url(url)
         self._timeout = timeout_ms / 1000
         self._lease_ms = lease_ms
@@ -94,7 +96,7 @@ class RedisLedger:
         self._memory.load()
         self._live = self._memory.live
         self._link = Link(
-            Dialler(self._address, self._timeout, self._keys.store),
+            Dialler(self._address, self._timeout, self.keys.store),
             self._agree,
             renew_seconds=self._lease_ms / 1000 / RENEWALS,
             lost=self._cut,
@@ -109,7 +111,7 @@ class RedisLedger:
         )
         self._sweeper = Sweeper(
             self._link,
-            self._keys,
+            self.keys,
             journals,
             observer=self._observer,
             now=self.now,
@@ -137,7 +139,7 @@ class RedisLedger:
                     await self._outbox.drained()
                     if not self._open and self._link.batcher is not None:
                         # Nothing is left to sweep: the others need not wait for this lease to lapse.
-                        await self._link.batcher.call("ZREM", self._keys.leases, self._writer, patient=True)
+                        await self._link.batcher.call("ZREM", self.keys.leases, self._writer, patient=True)
         await self._cancel()
         # A hold that was admitted without the store is known to the journal alone.
         self._journal.close(confirmed=self._outbox.confirmed if self._outbox.unconfirmed == 0 else -1)
@@ -178,7 +180,7 @@ class RedisLedger:
         return verdict_of(claim, asked.plan, reply)
 
     async def _reserve(self, hold: str, asked: _Open) -> Reply:
-        link, keys, plan = self._link, self._keys, asked.plan
+        link, keys, plan = self._link, self.keys, asked.plan
         if not link.ready or link.batcher is None or link.batcher.stalled:
             raise StoreDown(link.fault or "an answer is overdue")
         asked.sent = True
@@ -204,7 +206,7 @@ class RedisLedger:
         return retries.verdict_of(retry, asked, tried)
 
     async def _retry(self, retry: Retry, asked: Asked, held: _Open | None) -> Tried:
-        link, keys = self._link, self._keys
+        link, keys = self._link, self.keys
         if not link.ready or link.batcher is None or link.batcher.stalled:
             raise StoreDown(link.fault or "an answer is overdue")
         plan = b""
@@ -245,12 +247,34 @@ class RedisLedger:
             self._journal.flush()  # before the call leaves
 
     async def recall(self, hold: str) -> bool:
-        record = await self._batcher().call("HGET", self._keys.unleased, hold, patient=True)
+        record = await self._batcher().call("HGET", self.keys.unleased, hold, patient=True)
         if record is None:
             return False
         asked = self._open[hold] = _Open(cold.plan_in(record))
         asked.sent = True
         return True
+
+    def leave(self, hold: str) -> None:
+        self._open.pop(hold, None)
+
+    async def finish(self, hold: str, settlement: Settlement) -> None:
+        if await self.recall(hold):
+            self.settle(hold, settlement)
+        await self._confirmed()
+
+    async def book(self, claim: Claim, settlement: Settlement) -> None:
+        asked = self._open[claim.hold] = _Open(plan_of(claim, self.now()))
+        asked.sent = True  # perhaps by another process: the store knows
+        self.settle(claim.hold, settlement)
+        await self._confirmed()
+
+    async def _confirmed(self) -> None:
+        """Wait until the store has all that was settled so far. Others go on settling meanwhile."""
+        upto, deadline = self._n, time.monotonic() + CONFIRM_SECONDS
+        while self._outbox.confirmed < upto:
+            if time.monotonic() > deadline:
+                raise StoreDown(self._link.fault or "a settlement is not confirmed")
+            await asyncio.sleep(CONFIRM_LOOK_SECONDS)
 
     def _end_turn_soon(self) -> None:
         if not self._turn_due:
@@ -273,7 +297,7 @@ class RedisLedger:
         else:
             assert plan is not None
             it = entry
-        keys, batcher = self._keys, self._link.batcher
+        keys, batcher = self.keys, self._link.batcher
         if batcher is None:
             future: asyncio.Future[bytes] = self._loop.create_future()
             future.set_exception(StoreDown(self._link.fault))
@@ -306,7 +330,7 @@ class RedisLedger:
         if self._warnings is None:
             self._warnings = await cold.warnings_of(batcher, self._observer)
         base = self._journal.first() - 1 if fresh else 0
-        names = [self._keys.store, self._keys.leases, self._keys.suspects, self._keys.writer(self._writer)]
+        names = [self.keys.store, self.keys.leases, self.keys.suspects, self.keys.writer(self._writer)]
         memory = self._memory
         args: list[bytes | str | int] = [
             self._writer,
@@ -356,28 +380,34 @@ class RedisLedger:
             raise StoreDown(f"the store answered {Said(reply.said).name}")
         return Peek(levels_of(buckets, asked.plan, reply), standings_of(budgets, asked.plan, reply))
 
-    def _batcher(self) -> Batcher:
+    def link(self) -> Link:
+        """The way to the store while it is open, also for the list of work. Raises StoreDown."""
         if self._link.batcher is None or not self._link.ready:
             raise StoreDown(self._link.fault)
-        return self._link.batcher
+        return self._link
+
+    def _batcher(self) -> Batcher:
+        batcher = self.link().batcher
+        assert batcher is not None
+        return batcher
 
     async def holders(self, team: str) -> list[Holder]:
-        return await cold.holders(self._batcher(), self._keys, team)
+        return await cold.holders(self._batcher(), self.keys, team)
 
     async def rows(self, grain: Grain, first: str, last: str, team: str | None = None) -> list[Row]:
-        return await cold.rows(self._batcher(), self._keys, grain, first, last, team)
+        return await cold.rows(self._batcher(), self.keys, grain, first, last, team)
 
     async def raise_budget(self, owner: str, per: Period, nano: int, until: float) -> None:
         packed = struct.pack("<dd", nano, until * 1000)
-        await self._batcher().call("HSET", self._keys.owner(owner), f"raise|{per}", packed, patient=True)
+        await self._batcher().call("HSET", self.keys.owner(owner), f"raise|{per}", packed, patient=True)
 
     # -- auditing
 
     async def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
-        return await cold.snapshot(self._batcher(), self._keys, periods, purses, writers)
+        return await cold.snapshot(self._batcher(), self.keys, periods, purses, writers)
 
     async def amend(self, missing: Amendment) -> None:
-        await cold.amend(self._batcher(), self._keys, missing)
+        await cold.amend(self._batcher(), self.keys, missing)
         self._link.renew_now()
 
     async def accept_empty(self) -> None:

@@ -33,6 +33,7 @@ create table if not exists raises(owner text, per text, nano integer not null, u
     primary key (owner, per)) without rowid;
 create table if not exists levels(owner text, field text, level integer not null, at integer not null,
     rate integer not null, capacity integer not null, primary key (owner, field)) without rowid;
+create table if not exists once(hold text primary key, until integer not null) without rowid;
 """
 
 
@@ -46,6 +47,7 @@ class Batch:
     raises: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     levels: dict[tuple[str, str], tuple[int, int, int, int]] = field(default_factory=dict)  # at: wall clock
     facts: dict[str, str | int] = field(default_factory=dict)
+    once: dict[str, int] = field(default_factory=dict)  # ids of work that goes on after its call, until: wall clock
     events: int = 0
 
     def absorb(self, newer: "Batch") -> None:
@@ -57,6 +59,7 @@ class Batch:
         self.raises |= newer.raises
         self.levels |= newer.levels
         self.facts |= newer.facts
+        self.once |= newer.once
         self.events += newer.events
 
     def __bool__(self) -> bool:
@@ -108,6 +111,11 @@ class SpendFile:
         levels = {(owner, name): tuple(rest) for owner, name, *rest in self.db.execute("select * from levels")}
         return state, levels
 
+    def once(self, now: int) -> dict[str, int]:
+        """The ids that must not be booked again."""
+        self.db.execute("delete from once where until < ?", (now,))
+        return dict(self.db.execute("select hold, until from once"))
+
     def write(self, batch: Batch) -> None:
         """All of a batch or nothing."""
         db = self.db
@@ -122,6 +130,7 @@ class SpendFile:
             db.executemany("insert or replace into raises values (?, ?, ?, ?)", _flat(batch.raises))
             db.executemany("insert or replace into levels values (?, ?, ?, ?, ?, ?)", _flat(batch.levels))
             db.executemany("insert or replace into facts values (?, ?)", batch.facts.items())
+            db.executemany("insert or replace into once values (?, ?)", batch.once.items())
             db.execute("commit")
         except BaseException:
             if db.in_transaction:
