@@ -91,8 +91,9 @@ def _matching(x: Exchange, buckets: Iterable[Bucket]) -> list[Bucket]:
 def _booked_under(x: Exchange, now: float) -> str:
     """The model of the ledger row: a name that a client made up never becomes a row of its own."""
     assert x.team is not None
-    priced = x.policy.prices.find(x.model, now) is not None
-    return x.policy.canonical(x.model) if priced else (x.team.charge_as or x.model)[:128]
+    if not x.model or x.policy.prices.find(x.model, now) is not None:
+        return x.policy.canonical(x.model)
+    return x.team.charge_as or "other"
 
 
 def _amount(bucket: Bucket, expected: Expected) -> int:
