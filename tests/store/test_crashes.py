@@ -136,6 +136,9 @@ class TestRedis:
             pass
         await until(lambda: heard.named("process_dead"))
         assert (ESTIMATED, [(ESTIMATE, 0)], [10]) == await outcome(alive)
+        with valkey.client() as client:
+            (swept,) = client.keys("{gw}:swept:*")
+            assert 39 * 86_400 < client.ttl(swept) <= 40 * 86_400
         # It had written the settlement down, and died before it was sent.
         (journal,) = (tmp_path / "dead" / "journal").glob("*.jsonl")
         now = int(time.time() * 1000)

@@ -166,6 +166,48 @@ async def test_emptied(guarded, valkey, heard: Heard, tmp_path: Path):
     assert isinstance(await ledger.reserve(claim(spends=((PURSE, 1),))), Granted)
 
 
+async def test_set_back_a_little(redis_ledger, valkey, heard: Heard):
+    """A store that forgot the last moments, as after a failover, is sent them again and has lost nothing."""
+    ledger = await redis_ledger(lease_ms=400)
+    await spend(ledger, 5)
+    with valkey.client() as client:
+        kept = {key: client.dump(key) for key in client.keys("*")}
+        await spend(ledger, 5)
+        with client.pipeline(transaction=True) as at_once:  # no renewal may find it half-way
+            at_once.flushall()
+            for key, value in kept.items():
+                at_once.restore(key, 0, value)
+            at_once.execute()
+    await until(lambda: heard.named("settlements_sent_again"))
+
+    assert (10 * NANO, 0, 1000) == await settled(ledger)
+    assert [{"from": 6, "to": 10}] == heard.named("settlements_sent_again")
+    assert not ledger.health.data_lost
+
+
+async def test_set_back_far(redis_ledger, valkey):
+    """A store whose last sign of life is older than the one we saw by more than 30 s has lost what others settled."""
+    ledger = await redis_ledger(lease_ms=400)
+    await spend(ledger, 5)
+    with valkey.client() as client:
+        client.hincrby("{gw}:store", "beat", -60_000)
+    await until(lambda: ledger.health.data_lost)
+    refused = await ledger.reserve(claim(spends=((PURSE, 1),)))
+
+    assert isinstance(refused, Refused)
+    assert refused.unavailable
+    await ledger.accept_empty()
+    await until(lambda: not ledger.health.data_lost)
+
+
+async def spend(ledger: Ledger, calls: int) -> None:
+    for _ in range(calls):
+        one = claim((SLOTS, 1), spends=((PURSE, 0),))
+        await ledger.reserve(one)
+        ledger.settle(one.hold, Settlement(nano=NANO, produced=True))
+    await until(lambda: ledger.health.unconfirmed == 0)
+
+
 async def test_another_process_closes_the_budgets_too(redis_ledger, valkey, tmp_path: Path):
     """One that never knew the old store sees at its next call that data was lost."""
     old = await redis_ledger(tmp_path / "old")
