@@ -318,7 +318,7 @@ class TestMarks:
         await until(lambda: ledger.health.unconfirmed == 0)
         # It was held and freed in that order; the same id once more is as late as can be.
         with valkey.client() as client:
-            client.set(ledger._keys.mark(one.hold), 1, px=60_000)
+            client.set(ledger.keys.mark(one.hold), 1, px=60_000)
         late = await ledger.reserve(one)
 
         assert isinstance(late, Refused)
@@ -338,8 +338,8 @@ class TestMarks:
         valkey.resume()
         await until(lambda: ledger.health.ok and ledger.health.unconfirmed == 0)
         with valkey.client() as client:
-            left = client.pttl(ledger._keys.mark(one.hold))
-            held = client.hlen(ledger._keys.holds(ledger._writer))
+            left = client.pttl(ledger.keys.mark(one.hold))
+            held = client.hlen(ledger.keys.holds(ledger._writer))
 
         assert asyncio.get_running_loop().time() < with_deadline
         assert 0 == held
