@@ -141,8 +141,12 @@ async def test_edge_page_is_wrapped(start: Start) -> None:
             b"403 Forbidden",
             b'{"type":"error","error":{"type":"permission_error","message":"m","details":{"error_code":"api_key_scope_missing"}}}',
         ),
+        (
+            b"403 Forbidden",
+            b'{"type":"error","error":{"type":"permission_error","message":"This API key is disabled."}}',
+        ),
     ],
-    ids=["revoked", "scope"],
+    ids=["revoked", "scope", "disabled"],
 )
 async def test_refusal_of_our_key_is_not_the_teams_fault(start: Start, status: bytes, body: bytes) -> None:
     """Claude's 401 or 403 about the workspace's key is a 503 to the team: its own key is fine."""

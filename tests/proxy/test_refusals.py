@@ -1,12 +1,16 @@
 """What the gateway refuses itself: every answer has the API's shape, both ids, and says what to do next."""
 
+import asyncio
 import gzip
+import time
 import zlib
+from hashlib import sha256
 
 import pytest
 
-from gateway.core.errors import KINDS
+from gateway.core.errors import KINDS, GatewayError
 from gateway.core.http import Headers
+from gateway.core.teams import GatewayKey
 from tests.proxy.conftest import ASK, KEY, OTHER_KEY, Start
 from tests.raw import request
 from tests.wire.scripted import Scripted, serve
@@ -24,10 +28,11 @@ NOWHERE = "http://127.0.0.1:9"
         ([(b"Authorization", b"Basic " + KEY.encode())], "No gateway key"),
         ([(b"x-api-key", KEY.encode()), (b"Authorization", b"Bearer " + OTHER_KEY.encode())], "different keys"),
         ([(b"x-api-key", KEY.encode()), (b"x-api-key", OTHER_KEY.encode())], "sent twice"),
+        ([(b"Authorization", b"Bearer " + KEY.encode()), (b"authorization", b"Bearer gwk_unknown")], "sent twice"),
         ([(b"x-api-key", b"\xff\xfe")], "not known"),
         ([(b"x-api-key", b"")], "No gateway key"),
     ],
-    ids=["none", "unknown", "unknown-bearer", "basic", "two-different", "twice", "bytes", "empty"],
+    ids=["none", "unknown", "unknown-bearer", "basic", "two-different", "twice", "bearer-twice", "bytes", "empty"],
 )
 async def test_credentials_that_do_not_count(start: Start, headers: Headers, why: str) -> None:
     """A missing, unknown or ambiguous key is a 401 that is not worth repeating, before the body is read."""
@@ -72,6 +77,8 @@ async def test_credentials_that_count(start: Start, headers: Headers) -> None:
         "/v1/compliance/activities",
         "/v1/messages/../organizations/me",
         "/v1/./messages",
+        "/v1/skills/..",
+        "/v1/skills/./versions",
         "/v1//messages",
         "//v1/messages",
         "/v1/messages/",
@@ -282,14 +289,37 @@ async def test_long_headers_pass(start: Start) -> None:
 
 async def test_cap_on_buffered_bodies(start: Start) -> None:
     """Over the cap a new large body is told to come back; a small one still passes."""
+    held = 2**20 - 10
     async with Scripted([serve(FINE)]) as upstream:
         gateway = await start(upstream.url, settings={"max_buffered_bytes": 2**20})
-        large = await gateway.ask("POST", "/v1/messages", [(b"Content-Length", b"%d" % (2 << 20))])
-        small = await gateway.ask("POST", "/v1/messages", body=ASK)
+        async with gateway.client() as first:
+            first.send(request("POST", "/v1/messages", [(b"Content-Length", b"%d" % held)], key=KEY) + b"{")
+            async with asyncio.timeout(5):
+                while (
+                    large := await gateway.ask("POST", "/v1/messages", [(b"Content-Length", b"99999")])
+                ).status != 529:
+                    await asyncio.sleep(0.01)
+            small = await gateway.ask("POST", "/v1/messages", body=ASK)
 
     assert large.error[:2] == (529, "overloaded_error")
     assert (large.value(b"retry-after"), large.value(b"x-should-retry")) == (b"2", b"true")
     assert small.status == 200
+
+
+async def test_expired_key(start: Start) -> None:
+    """A key that has expired is named, and is no key any more."""
+    old = GatewayKey("laptop", sha256(KEY.encode()).digest(), expires=time.time() - 1)
+    gateway = await start(NOWHERE, keys=(old,))
+    got = await gateway.ask("POST", "/v1/messages", body=ASK)
+
+    assert got.error[:2] == (401, "authentication_error")
+    assert "The gateway key 'laptop' of team 'search' has expired." in got.error[2]
+
+
+def test_long_waits_are_not_worth_a_retry() -> None:
+    """New SDKs would sleep for as long as `retry-after` says, old ones would hammer: above a minute, no."""
+    seconds = (None, 1, 60, 61)
+    assert [GatewayError("rate_limited", "", retry_after=wait).should_retry for wait in seconds] == [True] * 3 + [False]
 
 
 def test_error_kinds_tell_sdks_what_they_mean() -> None:
@@ -503,3 +533,17 @@ async def test_upload_that_grows_over_its_limit(start: Start) -> None:
 
     assert got.error[:2] == (413, "request_too_large")
     assert not upstream.requests[0].raw_body.endswith(b"\r\n0\r\n\r\n")  # to Claude it is cut, not complete
+
+
+async def test_bytes_behind_a_packed_body(start: Start) -> None:
+    """What follows the end of a gzip body in a chunk of its own is read by nobody, so it is refused."""
+    gateway = await start(NOWHERE)
+    packed = gzip.compress(ASK)
+    async with gateway.client() as client:
+        head = [(b"Transfer-Encoding", b"chunked"), (b"Content-Encoding", b"gzip")]
+        client.send(request("POST", "/v1/messages", head, key=KEY) + b"%x\r\n%b\r\n" % (len(packed), packed))
+        await asyncio.sleep(0)
+        client.send(b"5\r\nextra\r\n0\r\n\r\n")
+        got = await client.answer()
+
+    assert got.json["error"]["details"]["error_code"] == "request_body_encoding_invalid"
