@@ -1,6 +1,6 @@
 #!/bin/sh
 # The Python SDK's own tests, from its source archive, at a mock and through the gateway: both have to come to the same.
-# About five minutes and not part of `make test`; run it when the SDK's pin moves or the relay changes.
+# A few minutes and not part of `make test`; run it when the SDK's pin moves or the relay changes.
 #
 # usage: tests/conformance/sdk_suite.sh [TESTS ...]      (after `make test`, which makes .venv-dev)
 set -eu
