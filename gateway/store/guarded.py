@@ -104,9 +104,6 @@ class Guarded:
     async def recall(self, hold: str) -> bool:
         return await self._inner.recall(hold)
 
-    async def retry(self, retry: Retry) -> RetryVerdict:
-        return await self._inner.retry(retry)
-
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         return await self._inner.peek(buckets, budgets)
 
