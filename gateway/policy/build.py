@@ -8,10 +8,22 @@ from hashlib import sha256
 
 from gateway.core.limits import MOST_UNITS, Bucket, Budget, Kind, Period
 from gateway.core.prices import PriceTable
-from gateway.core.teams import NO_PRICES, AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
+from gateway.core.teams import NO_PRICES, AdminToken, Federation, GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy.rows import Row
 from gateway.policy.scalars import is_id
-from gateway.policy.schema import CLAUDE_API, KINDS, LIMIT, Caller, Limit, Place, RealKey, Spending, TeamKey, Token
+from gateway.policy.schema import (
+    CLAUDE_API,
+    KINDS,
+    LIMIT,
+    Caller,
+    Identity,
+    Limit,
+    Place,
+    RealKey,
+    Spending,
+    TeamKey,
+    Token,
+)
 from gateway.wording import either
 
 
@@ -83,14 +95,28 @@ def workspace(name: str, row: Row) -> Workspace:
         name=name,
         platform=row[Place.platform],
         base_url=row[Place.base_url] or CLAUDE_API,
-        keys=tuple(
-            UpstreamKey(key[RealKey.name], secret) for key in row[Place.keys] if (secret := key[RealKey.secret])
-        ),
+        keys=tuple(key for written in row[Place.keys] if (key := real_key(written)) is not None),
         buckets=buckets(f"workspace:{name}", row[Place.limits]),
         failover=row[Place.failover],
         retry_budget=row[Place.retry_budget],
         isolation=row[Place.isolation],
     )
+
+
+def real_key(row: Row) -> UpstreamKey | None:
+    """A key with a secret or an identity; None when its secret can't be had here."""
+    identity = row[RealKey.federation]
+    if identity is not None:
+        federation = Federation(
+            identity[Identity.identity_token_file],
+            identity[Identity.federation_rule_id],
+            identity[Identity.organization_id],
+            identity[Identity.service_account_id],
+            identity[Identity.workspace_id],
+        )
+        return UpstreamKey(row[RealKey.name], "", federation)
+    secret = row[RealKey.secret]
+    return UpstreamKey(row[RealKey.name], secret) if secret else None
 
 
 def team(name: str, row: Row) -> Team:

@@ -31,6 +31,17 @@ def secret(node: Node, at: At) -> str | None:
     return _resolved(text(node), at, _credential)
 
 
+def identity_file(node: Node, at: At) -> str:
+    """Where the platform keeps an identity token. Read for each exchange and never here: it changes by the minute."""
+    written = text(node)
+    if "${" in written or "\0" in written:
+        raise Bad("must be the path of the file itself")
+    path = at.reading.file.parent / written
+    if not path.is_file():
+        at.notice(f"the file {shown_place(written)} is not there yet; without it there is no token")
+    return str(path)
+
+
 def webhook(node: Node, at: At) -> str | None:
     """A URL that often carries a token, so it is a secret as well."""
     return _resolved(text(node), at, _web_address_with_token)

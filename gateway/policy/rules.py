@@ -88,6 +88,18 @@ def names_are_unique(whole: Whole) -> None:
             first.setdefault(name, row.to(key).line)
 
 
+def keys_have_one_credential(whole: Whole) -> None:
+    for row in whole.workspaces.values():
+        for key in row[Place.keys]:
+            secret, federation = key.gave(RealKey.secret), key.gave(RealKey.federation)
+            if secret and federation:
+                key.to(RealKey.federation).fault("stands beside 'secret'; a key has one of the two")
+            elif not secret and not federation:
+                key.at.fault("'secret' is missing: the key, as ${env:NAME} or ${file:PATH}; or 'federation'")
+            if federation and row[Place.platform] != "claude":
+                key.to(RealKey.federation).fault(f"belongs to the platform 'claude', not to '{row[Place.platform]}'")
+
+
 def digests_are_unique(whole: Whole) -> None:
     """One credential means one caller; the admin API's tokens are no team keys either."""
     credentials = [
@@ -146,6 +158,7 @@ RULES: tuple[Callable[[Whole], None], ...] = (
     teams_name_workspaces,
     failover_names_workspaces,
     names_are_unique,
+    keys_have_one_credential,
     digests_are_unique,
     env_token_is_reserved,
     platforms_are_served,

@@ -20,6 +20,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._:@/*?-]{1,128}", re.ASCII)
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,19}|[1-9][0-9]{0,2}(_[0-9]{3}){1,6})", re.ASCII)
 _NUMBER = re.compile(_WHOLE.pattern + r"(\.[0-9]{1,30})?", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 NANO = 10**9
@@ -52,6 +53,23 @@ def pattern(written: str) -> str:
 def is_id(written: str) -> bool:
     """A pattern that names one model."""
     return "*" not in written and "?" not in written
+
+
+def prefixed(*prefixes: str) -> Callable[[str], str]:
+    """An id of Claude's, known by how it begins."""
+
+    def read(written: str) -> str:
+        if not _PATTERN.fullmatch(written) or not written.startswith(prefixes):
+            raise Bad(f"must be an id that begins with {either(prefixes)}, not {shown(written)}")
+        return written
+
+    return read
+
+
+def uuid(written: str) -> str:
+    if not _UUID.fullmatch(written):
+        raise Bad(f"must be a UUID such as 01234567-89ab-cdef-0123-456789abcdef, not {shown(written)}")
+    return written
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

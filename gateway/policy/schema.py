@@ -8,7 +8,7 @@ from typing import Literal
 from gateway.core.limits import MOST_UNITS, Kind, Period
 from gateway.policy.faults import Bad
 from gateway.policy.nodes import Entries, Items, Node, Scalar
-from gateway.policy.references import address, secret, webhook
+from gateway.policy.references import address, identity_file, secret, webhook
 from gateway.policy.rows import At, Key, Keys, Reader, Row, listed, mapping, named, scalar, table
 from gateway.policy.scalars import (
     choice,
@@ -20,9 +20,11 @@ from gateway.policy.scalars import (
     nano_dollars,
     number,
     pattern,
+    prefixed,
     seconds,
     size,
     time_zone,
+    uuid,
     whole,
     whole_seconds,
 )
@@ -115,11 +117,35 @@ class Spending:
 BUDGET = table(Spending)
 
 
+class Identity:
+    """Instead of a key: the identity that the platform gives this gateway, exchanged at Claude for a short token."""
+
+    identity_token_file = Key(
+        "identity_token_file", identity_file, "", "the file with its identity token", required=True
+    )
+    federation_rule_id = Key(
+        "federation_rule_id", scalar(prefixed("fdrl_")), "", "the rule at Claude, fdrl_…", required=True
+    )
+    organization_id = Key("organization_id", scalar(uuid), "", "the organization at Claude, a UUID", required=True)
+    service_account_id: Key[str | None] = Key(
+        "service_account_id", scalar(prefixed("svac_")), None, "the service account that it acts as, svac_…"
+    )
+    workspace_id: Key[str | None] = Key(
+        "workspace_id", scalar(prefixed("wrkspc_", "default")), None, "the workspace at Claude, wrkspc_… or default"
+    )
+
+
+IDENTITY = table(Identity)
+
+
 class RealKey:
     """A workspace's key at Claude."""
 
     name = Key("name", scalar(name), "", "its name in logs and metrics", required=True)
-    secret: Key[str | None] = Key("secret", secret, None, "the key, as ${env:NAME} or ${file:PATH}", required=True)
+    secret: Key[str | None] = Key("secret", secret, None, "the key, as ${env:NAME} or ${file:PATH}")
+    federation: Key[Row | None] = Key(
+        "federation", lambda node, at: mapping(node, IDENTITY, at), None, "instead of a secret: workload identity"
+    )
 
 
 REAL_KEY = table(RealKey)
@@ -229,6 +255,7 @@ SECTIONS: dict[str, Keys] = {
     "": FILE,
     "workspaces.NAME": WORKSPACE,
     "workspaces.NAME.keys[]": REAL_KEY,
+    "workspaces.NAME.keys[].federation": IDENTITY,
     "teams.NAME": TEAM,
     "teams.NAME.keys[]": TEAM_KEY,
     "limits[]": LIMIT,

@@ -153,9 +153,7 @@ class Places:
         rested = self._rest(place, outcome, headers, now, wall)
         if place.looking is not None and not rested:
             self._wake(place, wall)
-        if outcome.about_key:
-            self._bench(place, outcome, now)
-        elif not failed and self.pool(lane.workspace).worked(place.key, now):
+        if not (failed or outcome.about_key) and self.pool(lane.workspace).worked(place.key, now):
             self._key_changed(place.workspace.name, place.key, "active")
             self._told.overload("key_back", workspace=lane.workspace, key=place.key.name)
 
@@ -170,7 +168,8 @@ class Places:
 
     # Keys.
 
-    def _bench(self, place: Place, outcome: Outcome, now: float) -> None:
+    def bench(self, place: Place, outcome: Outcome, now: float) -> None:
+        """Claude refused the key itself, and there is no newer token to try."""
         reason = f"{outcome.status} {outcome.code or outcome.type}".strip()
         if self.pool(place.workspace.name).bench(place.key, reason, now):
             self._key_changed(place.workspace.name, place.key, "benched")

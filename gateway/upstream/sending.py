@@ -26,6 +26,7 @@ from gateway.core.faults import (
 from gateway.core.headers import lookup
 from gateway.core.http import Answer, Client, LiveAnswer, Timeouts, UpstreamFailed
 from gateway.core.overload.attempts import (
+    IDENTITY,
     Again,
     NextKey,
     Outcome,
@@ -218,10 +219,11 @@ class Upstream:
         began = time.monotonic()
         self.places.pool(place.workspace.name).sent(place.key, began)
         answer: LiveAnswer | None = None
-        headers = []
+        headers, sent = [], False
         try:
             if place.key.federation is not None:
                 place.sent = await self.tokens.current(place.key, place.workspace)
+            sent = True
             out = self._platforms[place.workspace.platform].prepare(draft, place.workspace, place.sent)
             answer = await self._client.open(out, self._timeouts)
             headers = answer.headers
@@ -232,10 +234,10 @@ class Upstream:
                 x.unanswered = "cut"
             made = Made(Outcome(broken=error))
         except IdentityRefused as error:
-            made = Made(Outcome(401, type="identity", message=str(error), about_key=True))
+            made = Made(Outcome(401, type=IDENTITY, message=str(error), about_key=True))
         except BaseException:
             attempt.outcome = "abandoned"
-            x.unanswered = "cancelled"
+            x.unanswered = "cancelled" if sent else None
             place.state.leave()
             if answer is not None:
                 answer.close()
@@ -294,6 +296,7 @@ class Upstream:
             return await self._again(journey, place, place.key)
         if outcome.about_key:
             journey.refused.add(place.key.name)
+            self.places.bench(place, outcome, now)
         other = self._key(journey, place.workspace, now) if outcome.about_key else None
         tries = Tries(now, journey.repeats, replayable=journey.draft.replayable, other_key=other is not None)
         step = judge_attempt(outcome, journey.draft.route.repeat, journey.caller, tries, random.random())  # noqa: S311

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def used(upstream: Scripted) -> list[str]:
     return [key_of(received.values(b"x-api-key")) for received in upstream.requests]
 
 
-def events(gateway: Running, name: str) -> list[dict[str, object]]:
+def events(gateway: Running, name: str) -> list[dict[str, Any]]:
     return [line for line in gateway.lines if line["event"] == name]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.core.limits import Bucket, Budget, Kind, bucket_faults, budget_faults
 from gateway.core.prices import Price, PriceTable, Rates
-from gateway.core.teams import AdminToken, GatewayKey, Policy, Team, UpstreamKey, Workspace
+from gateway.core.teams import AdminToken, Federation, GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy import Loaded, PolicyFaults, check, default_policy, load
 from gateway.policy.schema import SECTIONS
 
@@ -168,6 +168,32 @@ class TestSound:
 
         assert {"main": Workspace("main")} == loaded.policy.workspaces
         assert {"search": Team("search", "main")} == loaded.policy.teams
+
+    def test_a_key_may_be_an_identity(self, tmp_path: Path) -> None:
+        """A federation becomes a key without a secret; its file is not read when the policy loads."""
+        loaded = load_text(
+            tmp_path,
+            dedent("""\
+            workspaces:
+              main:
+                keys:
+                  - name: wif
+                    federation:
+                      identity_token_file: tokens/claude
+                      federation_rule_id: fdrl_01
+                      organization_id: 01234567-89ab-cdef-0123-456789abcdef
+                      service_account_id: svac_01
+                      workspace_id: default
+            """),
+        )
+        path = str(tmp_path / "tokens" / "claude")
+        federation = Federation(path, "fdrl_01", "01234567-89ab-cdef-0123-456789abcdef", "svac_01", "default")
+
+        assert (UpstreamKey("wif", "", federation),) == loaded.policy.workspaces["main"].keys
+        assert {tmp_path / "gateway.yaml"} == set(loaded.sources)
+        assert ["workspaces.main.keys[0].federation.identity_token_file"] == [
+            notice.path for notice in loaded.notices if "identity" in notice.path
+        ]
 
     def test_off_is_a_word(self, tmp_path: Path) -> None:
         """`isolation: off` is not the boolean that YAML 1.1 makes of it."""

@@ -49,7 +49,7 @@ class OnRedis:
     def retry(self, hold: str, asked: Asked, plan: Plan | None) -> Tried:
         keys = [self.keys.store, self.keys.holds(WRITER), *map(self.keys.owner, asked.owners)]
         part, after = msgspec.msgpack.encode(asked.part), msgspec.msgpack.encode(plan) if plan is not None else ""
-        args = ["e1", hold, str(asked.cost), part, asked.leaves, after]
+        args: list[bytes | str] = ["e1", hold, str(asked.cost), part, asked.leaves, after]
         return Tried.of(self._call(self.retry_script, keys, *args))
 
     def charge(self, it: Charge, plan: Plan) -> Booked:

@@ -21,6 +21,8 @@ STALE_SECONDS: Final = 2.0
 SPEND_CAPS: Final = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 # Error types that, as the first event inside a 200, are a refusal like their statuses.
 _EVENTS: Final = {"overloaded_error": "overloaded_event", "api_error": "error_event"}
+# The type of an outcome that never reached Claude's API: there was no token to go with.
+IDENTITY: Final = "identity"
 _STATUSES: Final = {529: "overloaded", 503: "unavailable", 500: "error"}
 
 _REFUSALS: Final = frozenset(
@@ -53,6 +55,8 @@ class Outcome:
         """The metric's label: the status, or where and how it broke."""
         if self.broken is not None:
             return f"{self.broken.stage}_{self.broken.fault}"
+        if self.type == IDENTITY:
+            return "identity_refused"
         return f"{self.status}_{self.first_event_error}" if self.first_event_error else str(self.status)
 
 

@@ -14,7 +14,7 @@ TEAMS = [f"team-{n}" for n in range(300)]
 
 def chosen(pool: KeyPool, team: str, now: float = 0.0, but: tuple[str, ...] = ()) -> str | None:
     key = pool.choose(KEYS, team, now, but=but)
-    return key and key.name
+    return key.name if key is not None else None
 
 
 def test_a_team_keeps_its_key() -> None:

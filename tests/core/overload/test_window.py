@@ -20,7 +20,8 @@ def test_thirty_percent_are_borne() -> None:
     assert window.limit is None
     window.record(0.0, refused=True)
 
-    assert (50, False) == (window.limit, window.has_room())
+    limited: object = window.limit
+    assert (50, False) == (limited, window.has_room())
 
 
 def test_once_a_second() -> None:
