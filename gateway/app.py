@@ -10,14 +10,17 @@ import signal
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
 
+from gateway.admin import Admin
 from gateway.bodies import BufferedBytes
+from gateway.budgets import Budgets
 from gateway.core.http import Headers, Timeouts
-from gateway.core.teams import Policy
+from gateway.core.teams import AdminToken, Policy
 from gateway.forecast import Forecast
 from gateway.local import LocalAnswers, ModelLists
 from gateway.observe import Observer
@@ -28,12 +31,15 @@ from gateway.proxy import Proxy
 from gateway.settings import Settings
 from gateway.store.embedded import Embedded
 from gateway.store.guarded import Guarded
-from gateway.store.ledger import Ledger
+from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.ledger import Observer as LedgerObserver
 from gateway.upstream import Upstream
+from gateway.webhook import Webhook
 from gateway.wire.client import HttpClient
 from gateway.wire.proxies import proxies
 from gateway.wire.server import Server
+
+_LAST_ALERTS_WITHIN = 2.0  # seconds at the stop
 
 
 class App:
@@ -54,7 +60,9 @@ class App:
         self.policy = policy
         self.registry = CollectorRegistry()
         self.observer = Observer(self.registry, log)
-        self._ledger = Guarded(ledger(self.observer), observer=self.observer)
+        self._webhook = Webhook(client, self.observer.alerted)
+        self._budgets = Budgets(lambda: self.policy, self.observer, self._webhook.post)
+        self._ledger = Guarded(ledger(self._budgets), observer=self.observer)
         self._client = client
         self.upstream = Upstream(
             client,
@@ -81,7 +89,8 @@ class App:
             head_seconds=settings.head_seconds,
             body_idle_seconds=settings.body_idle_seconds,
         )
-        self._ops = Ops(self.registry, self._readiness)
+        admin = Admin(lambda: self.policy, self._ledger, self.observer, tokens=env_tokens(settings))
+        self._ops = Ops(self.registry, self._readiness, refresh=self._refresh, admin=admin.handle)
         self._ready = False
         self.port = 0
         self.ops_port = 0
@@ -122,6 +131,7 @@ class App:
         await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
         await self.upstream.close()
         await self._ledger.stop()
+        await self._webhook.stop(_LAST_ALERTS_WITHIN)
         await self._client.close()
         await self._ops.stop()
 
@@ -136,6 +146,10 @@ class App:
         self.observer.reloaded(ok=True)
         notices = [str(notice) for notice in outcome.notices]
         self._log.info("reload", version=self.policy.version, teams=len(self.policy.teams), notices=notices)
+
+    async def _refresh(self) -> None:
+        with contextlib.suppress(StoreDown):  # the gauges keep what was last seen; the store has gauges of its own
+            await self._budgets.refresh(self._ledger)
 
     def _readiness(self) -> tuple[bool, dict[str, Any]]:
         return self._ready, {
@@ -182,6 +196,13 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.tls_cert, settings.tls_key)
     return context
+
+
+def env_tokens(settings: Settings) -> tuple[AdminToken, ...]:
+    """The admin token of the environment."""
+    if settings.admin_token is None:
+        return ()
+    return (AdminToken("env", sha256(settings.admin_token.get_secret_value().encode()).digest(), "write"),)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

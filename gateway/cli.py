@@ -2,9 +2,10 @@
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -99,6 +100,96 @@ def _price_table(file: Path | None) -> "PriceTable":
         return load_table(_price_source(file))[0]
     except PolicyFaults as faults:
         raise click.ClickException(str(faults)) from None
+
+
+def _asks_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that talks to a running gateway."""
+    token = click.option("--token", envvar="GATEWAY_ADMIN_TOKEN", help="Admin token; else GATEWAY_ADMIN_TOKEN.")
+    url = click.option("--url", help="The ops listener, http://127.0.0.1:9090 where nothing else is set.")
+    return url(token(command))
+
+
+def _ask(url: str | None, token: str | None, path: str, **asked: Any) -> bytes:
+    from gateway.admin_client import NotAnswered, address, ask
+    from gateway.settings import environment
+
+    env = environment()
+    try:
+        return ask(address(url, env), token or env.get("GATEWAY_ADMIN_TOKEN"), path, **asked)
+    except NotAnswered as why:
+        raise click.ClickException(str(why)) from None
+
+
+@main.command()
+@click.option("--by", default="team,model", show_default=True, help="Of team, key, model, route, day, month.")
+@click.option("--from", "first", help="First UTC day (2026-11-01) or month (2026-11). This month.")
+@click.option("--to", "last", help="Last one, included. The first.")
+@click.option("--team", help="This team alone.")
+@click.option("--key", help="Keys of this name alone.")
+@click.option("--model", help="This model alone.")
+@click.option("--csv", "as_csv", is_flag=True, help="For spreadsheets, with every column.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_asks_a_gateway
+def usage(
+    by: str, first: str | None, last: str | None, url: str | None, token: str | None, *, as_csv: bool, as_json: bool,
+    **only: str | None,
+) -> None:  # fmt: skip
+    """Say what was spent, by whom and on what, with cache savings and the estimated share."""
+    import msgspec
+
+    from gateway.usage_report import as_table
+
+    query = {"by": by, "from": first, "to": last, "format": "csv" if as_csv else None, **only}
+    answer = _ask(url, token, "usage", query=query)
+    if as_csv or as_json:
+        print(answer.decode().rstrip("\n"))
+        return
+    said = msgspec.json.decode(answer)
+    print(f"{said['from']} to {said['to']} (UTC)")
+    print("\n".join(as_table(said["rows"], said["by"], said["total"])))
+
+
+@main.group(invoke_without_command=True)
+@_asks_a_gateway
+@click.pass_context
+def budgets(context: click.Context, url: str | None, token: str | None) -> None:
+    """Show where every budget stands, or raise one for a while."""
+    import msgspec
+
+    context.obj = (url, token)
+    if context.invoked_subcommand is None:
+        for budget in msgspec.json.decode(_ask(url, token, "budgets"))["budgets"]:
+            print(_budget_line(budget))
+
+
+@budgets.command("raise")
+@click.argument("team")
+@click.option("--usd", required=True, help="Dollars to add to the ceiling; 0 takes an earlier raise back.")
+@click.option("--per", type=click.Choice(["day", "month"]), default="month", show_default=True)
+@click.option("--until", required=True, help="The day (00:00 UTC) or moment at which it ends.")
+@click.option("--key", help="Raise the budget of this key of the team.")
+@_asks_a_gateway
+@click.pass_obj
+def raise_budget(
+    above: tuple[str | None, str | None], team: str, usd: str, per: str, until: str, key: str | None,
+    url: str | None, token: str | None,
+) -> None:  # fmt: skip
+    """Add dollars to a team's ceiling until a day."""
+    import msgspec
+
+    body = {"team": team, "usd": usd, "per": per, "until": until, "key": key}
+    answer = _ask(url or above[0], token or above[1], "budgets/raise", body=body)
+    print(_budget_line(msgspec.json.decode(answer)) + f", raised until {until}")
+
+
+def _budget_line(budget: dict[str, Any]) -> str:
+    whose = f"{budget['team']}/{budget['key']}" if budget["key"] else budget["team"]
+    raised = f" (raised by ${budget['raised_usd']:,.2f})" if budget["raised_usd"] else ""
+    held = f", ${budget['held_usd']:,.2f} held" if budget["held_usd"] else ""
+    return (
+        f"{whose} per {budget['per']}: ${budget['spent_usd']:,.2f} of ${budget['usd']:,.2f}{raised}{held}, "
+        f"{budget['mode']}, resets {budget['resets']}"
+    )
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -5,10 +5,8 @@ fresh, else fetched within the deadline, else stale, else the models the gateway
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -22,8 +20,9 @@ from gateway.core.routes import Matched, query_of
 from gateway.core.standing import budget_rows, limit_rows
 from gateway.platforms.platform import Draft
 from gateway.relay import answer_json
-from gateway.store.ledger import Grain, Ledger
+from gateway.store.ledger import Ledger
 from gateway.upstream import Upstream
+from gateway.usage_report import grouped, groups_of, range_of, total
 from gateway.wire.server import Incoming
 
 _DEADLINE_SECONDS = 0.9
@@ -145,25 +144,19 @@ class LocalAnswers:
         await answer_json(x, incoming, msgspec.json.encode(answer), ours)
 
     async def _usage(self, x: Exchange, incoming: Incoming, matched: Matched, ours: Headers) -> None:
-        """What the caller's team spent, by key and model: this month, or `?from=2026-11-01&to=2026-11-20` by day."""
+        """What the caller's team spent: this month by key, model and route, or `?by=day&from=2026-11-01`."""
         assert x.team is not None
-        first, last, grain = usage_range(parse_qs(query_of(incoming.target)[1].lstrip("?")), time.time())
+        query = parse_qs(query_of(incoming.target)[1].lstrip("?"))
+        by = groups_of(query, "key,model,route")
+        first, last, grain = range_of(query, time.time(), days="day" in by)
         rows = await self._ledger.rows(grain, first, last, x.team.name)
         answer = {
             "team": x.team.name,
             "from": first,
             "to": last,
-            "rows": [
-                {
-                    "period": row.period,
-                    "key": row.key,
-                    "model": row.model,
-                    "route": row.kind,
-                    **usage_amounts(row.amounts),
-                }
-                for row in rows
-            ],
-            "usd": sum(row.amounts.get("nano", 0) for row in rows) / 1e9,
+            "by": by,
+            "rows": grouped(rows, by),
+            "total": total(rows),
         }
         await answer_json(x, incoming, msgspec.json.encode(answer), ours)
 
@@ -174,26 +167,6 @@ class LocalAnswers:
         models = await self._lists.models(x, incoming, lifecycles)
         allowed = [model for model in models if x.policy.may_use(x.team, model["id"])]
         await answer_json(x, incoming, msgspec.json.encode(page_of(allowed, query)), ours)
-
-
-def usage_range(query: dict[str, list[str]], now: float) -> tuple[str, str, Grain]:
-    """The days or months that are asked for; without any, the current UTC month."""
-    today = datetime.fromtimestamp(now, UTC)
-    first = query.get("from", [today.strftime("%Y-%m")])[-1]
-    last = query.get("to", [first])[-1]
-    if re.fullmatch(r"\d{4}-\d{2}", first) and re.fullmatch(r"\d{4}-\d{2}", last):
-        return first, last, "month"
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", first) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", last):
-        return first, last, "day"
-    raise GatewayError("malformed", "from, to: Send two days (2026-11-20) or two months (2026-11).")
-
-
-def usage_amounts(amounts: Mapping[str, int]) -> dict[str, Any]:
-    """A row's amounts, money in dollars."""
-    shown: dict[str, Any] = {name: count for name, count in sorted(amounts.items()) if not name.endswith("nano")}
-    shown["usd"] = amounts.get("nano", 0) / 1e9
-    shown["estimated_usd"] = amounts.get("estimated_nano", 0) / 1e9
-    return shown
 
 
 def page_of(models: list[Model], query: dict[str, list[str]]) -> dict[str, Any]:

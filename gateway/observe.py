@@ -14,12 +14,13 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError, error_body, error_headers
 from gateway.core.exchange import Exchange
-from gateway.core.limits import Bucket
+from gateway.core.limits import Bucket, Period
 from gateway.wording import is_credential
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 OTHER = "other"
+_OF_LINE = frozenset(("event", "time"))  # what every log line has by itself
 
 
 class Observer:
@@ -72,6 +73,20 @@ class Observer:
         )
         self._loaded_at.set_to_current_time()
         self._upstream = upstream_families(registry)
+        self._unpriced = Counter(
+            "gateway_unpriced_requests_total", "Requests charged at another model's price.", ("team", "charged_as"),
+            registry=registry,
+        )  # fmt: skip
+        self._budget_used = Gauge(
+            "gateway_budget_used_ratio", "Spent of a team's budget, 1 is all.", ("team", "period"), registry=registry
+        )
+        self._budget_events = Counter(
+            "gateway_budget_events_total", "Thresholds that budgets went over.", ("team", "threshold"),
+            registry=registry,
+        )  # fmt: skip
+        self._alerts = Counter(
+            "gateway_alerts_total", "Events for the webhook by what became of them.", ("outcome",), registry=registry
+        )
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def overload(self, event: str, **facts: Any) -> None:
@@ -116,6 +131,8 @@ class Observer:
                     self._child(self._tokens, team, model, kind).inc(count)
         if x.cost_nano:
             self._child(self._spend, team, model).inc(x.cost_nano / 1e9)
+        if x.charged_as is not None:
+            self._child(self._unpriced, team, x.charged_as).inc()
         assert x.finished is not None
         self._child(self._seconds, route).observe(x.finished - x.started)
         if x.first_byte is not None:
@@ -134,6 +151,27 @@ class Observer:
     def event(self, name: str, facts: Mapping[str, object]) -> None:
         """What the ledger has to say: once per outage, never per request."""
         self._log.warning(name, **facts)
+
+    def budget_crossed(self, event: Mapping[str, Any]) -> None:
+        """A budget went over a threshold: once per period, whichever replica booked it."""
+        self._child(self._budget_events, event["team"], str(event["threshold_percent"])).inc()
+        self._log.warning("budget_threshold", **{name: value for name, value in event.items() if name not in _OF_LINE})
+
+    def budget_used(self, ratios: Mapping[tuple[str, Period], float]) -> None:
+        """Where the teams' budgets stand; one that left the policy leaves the gauge."""
+        self._budget_used.clear()
+        for labels, ratio in ratios.items():
+            self._budget_used.labels(*labels).set(ratio)
+
+    def alerted(self, outcome: str, event: Mapping[str, Any], detail: str) -> None:
+        """What became of an event for the webhook."""
+        self._child(self._alerts, outcome).inc()
+        if outcome != "sent":
+            self._log.error("alert_failed", outcome=outcome, detail=detail, alert=event["id"])
+
+    def admin(self, facts: Mapping[str, object]) -> None:
+        """A call of the admin API: who, what, and how it ended."""
+        self._log.info("admin", **facts)
 
     def timed(self, operation: str, seconds: float, *, failed: bool) -> None:
         """One call to the store."""

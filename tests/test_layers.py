@@ -23,8 +23,10 @@ LAYERS = [
     {"cli"},
     {"serve"},
     {"app"},
-    {"local", "ops", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
-    {"bodies", "drains", "forecast", "precount", "logs", "observe", "platforms", "relay", "store", "upstream"},
+    {"ops"},
+    {"admin", "admin_client", "local", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
+    {"bodies", "budgets", "drains", "forecast", "logs", "observe", "platforms", "precount", "relay", "store"}
+    | {"upstream", "usage_report", "webhook"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},
     {"core"},

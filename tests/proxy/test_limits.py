@@ -102,7 +102,7 @@ async def test_spent_budget_is_told_in_words_clients_know(start: Start) -> None:
     assert int(second.value(b"retry-after")) >= 1
     assert count.status == 200
     assert (seen["usd"], seen["spent_usd"], seen["remaining_usd"]) == (1, 30, 0)
-    assert used["usd"] == 30
+    assert (used["total"]["usd"], used["rows"][0]["key"]) == (30, "prod")
 
 
 async def test_model_without_a_price(start: Start) -> None:
