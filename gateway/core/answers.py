@@ -23,6 +23,7 @@ class _Message(msgspec.Struct):
     """The governed fields; the rest of the answer is skipped, not built."""
 
     usage: Any = None
+    id: Any = None
     model: Any = None
     stop_reason: Any = None
     content: msgspec.Raw = msgspec.Raw(b"")
@@ -86,6 +87,7 @@ def from_message(body: bytes | memoryview | msgspec.Raw) -> Usage:
     stop_reason = word(message.stop_reason)
     return tally.usage(
         model=word(message.model),
+        message_id=word(message.id),
         stop_reason=stop_reason,
         refused_before_output=stop_reason == "refusal" and _is_empty(message.content),
     )

@@ -50,6 +50,7 @@ class Usage:
     list_cost_nano: int | None = None  # what Claude itself says a session cost so far, rounded to cents
     iterations: tuple[Iteration, ...] = ()
     model: str | None = None  # the model the answer names
+    message_id: str | None = None  # of the answer: a thread goes on from it
     served_by: str | None = None  # the fallback model that took over, when one did
     service_tier: str | None = None
     geo: str | None = None

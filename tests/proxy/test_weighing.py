@@ -134,3 +134,19 @@ async def test_cache_reads_do_not_count(start: Start) -> None:
         left = (await gateway.ask("GET", "/gateway/v1/limits")).json["limits"][0]["remaining"]
 
     assert left >= 60000 - 6 * 45
+
+
+async def test_thread_is_weighed_with_what_claude_holds(start: Start) -> None:
+    """A continued thread sends only what is new; the totals of the answer it goes on from are added."""
+    created = answer(b'{"id":"msg_1","model":"claude-opus-5","usage":{"input_tokens":5000,"output_tokens":600}}')
+    async with Scripted(serve_both(0, created)) as upstream:
+        gateway = await start(upstream.url)
+        await gateway.ask("POST", "/v1/messages", body=body("Begin", thread={"type": "create"}))
+        known = {"type": "continue", "previous_message_id": "msg_1"}
+        await gateway.ask("POST", "/v1/messages", body=body("Go on", thread=known))
+        unknown = {"type": "continue", "previous_message_id": "msg_of_another_process"}
+        await gateway.ask("POST", "/v1/messages", body=body("Go on", thread=unknown))
+        lines = await gateway.requests(3)
+
+    assert 5600 < lines[1]["estimated_input_tokens"] < 5700
+    assert lines[2]["estimated_input_tokens"] < 1000

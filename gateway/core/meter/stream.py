@@ -48,6 +48,7 @@ class StreamMeter:
         "_blocks",
         "_hops",
         "_last_usage",
+        "_message_id",
         "_model",
         "_reader",
         "_started",
@@ -70,6 +71,7 @@ class StreamMeter:
         self._last_usage = False  # a message_delta brought usage
         self._blocks = False  # a model wrote something, or began to
         self._model: str | None = None
+        self._message_id: str | None = None
         self._stop_reason: str | None = None
         self._hops: list[tuple[str | None, str | None, int]] = []  # from, to, output bytes until then
 
@@ -138,6 +140,7 @@ class StreamMeter:
         message = event.get("message")
         if isinstance(message, dict):
             self._model = word(message.get("model"))
+            self._message_id = word(message.get("id"))
             self._tally.fold(message.get("usage"))
 
     def _message_delta(self, event: dict[str, Any]) -> None:
@@ -168,6 +171,7 @@ class StreamMeter:
         final = self._last_usage and (self._stopped or self._stop_reason is not None)
         usage = self._tally.usage(
             model=self._model,
+            message_id=self._message_id,
             served_by=self._hops[-1][1] if self._hops else None,
             stop_reason=self._stop_reason,
             refused_before_output=self._stop_reason == "refusal" and not (self._blocks or self.output_bytes),
