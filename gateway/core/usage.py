@@ -5,7 +5,7 @@ side and as estimated, so the caller has to put its own estimate there (`filled`
 is named in `oddities`, by fixed words that carry nothing of the answer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 # Why a usage is not exact. None stands for exact.
@@ -50,7 +50,7 @@ class Usage:
     list_cost_nano: int | None = None  # what Claude itself says a session cost so far, rounded to cents
     iterations: tuple[Iteration, ...] = ()
     model: str | None = None  # the model the answer names
-    message_id: str | None = None  # of the answer: a thread goes on from it
+    message_id: str | None = field(default=None, compare=False)  # of the answer: a thread goes on from it
     served_by: str | None = None  # the fallback model that took over, when one did
     service_tier: str | None = None
     geo: str | None = None
