@@ -29,6 +29,9 @@ from gateway.store.embedded import Embedded
 from gateway.store.guarded import Guarded
 from gateway.store.ledger import Ledger
 from gateway.store.ledger import Observer as LedgerObserver
+from gateway.store.work import Work
+from gateway.store.work_embedded import EmbeddedWork
+from gateway.tasks import Tasks
 from gateway.upstream import Upstream
 from gateway.wire.client import HttpClient
 from gateway.wire.proxies import proxies
@@ -47,19 +50,25 @@ class App:
         *,
         client: HttpClient,
         marks: Headers | None = None,
+        pace: float = 1.0,
     ) -> None:
         self._settings = settings
         self._log = log
         self.policy = policy
         self.registry = CollectorRegistry()
         self.observer = Observer(self.registry, log)
-        self._ledger = Guarded(ledger(self.observer), observer=self.observer)
+        inner = ledger(self.observer)
+        self._ledger = Guarded(inner, observer=self.observer)
         self._client = client
         upstream = Upstream(
             client,
             {platform.name: platform for platform in (ClaudePlatform(),)},
             Timeouts(settings.connect_seconds, settings.first_byte_seconds, settings.idle_seconds),
         )
+        self._tasks = Tasks(
+            work_of(settings, inner), self._ledger, upstream, lambda: self.policy, self.observer,
+            spool_dir=settings.state_dir, pace=pace,
+        )  # fmt: skip
         self._proxy = Proxy(
             policy=lambda: self.policy,
             ledger=self._ledger,
@@ -67,6 +76,8 @@ class App:
             local=LocalAnswers(ModelLists(upstream), self._ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
+            tasks=self._tasks,
+            session_streams=settings.session_streams,
             public_url=settings.public_url,
             marks=marks,
         )
@@ -98,6 +109,7 @@ class App:
 
     async def start(self) -> None:
         await self._ledger.start()
+        await self._tasks.start()
         tls = tls_of(self._settings)
         self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
         self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
@@ -115,6 +127,7 @@ class App:
             await _wait(hurry, 0.05)
         await self.server.stop()
         await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
+        await self._tasks.stop()
         await self._ledger.stop()
         await self._client.close()
         await self._ops.stop()
@@ -175,6 +188,17 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.tls_cert, settings.tls_key)
     return context
+
+
+def work_of(settings: Settings, ledger: Ledger) -> Work:
+    """The list of work that goes on after its call, beside the ledger."""
+    if isinstance(ledger, Embedded):
+        return EmbeddedWork(settings.state_dir)
+    from gateway.store.redis import RedisLedger
+    from gateway.store.work_redis import RedisWork
+
+    assert isinstance(ledger, RedisLedger)
+    return RedisWork(ledger)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -24,7 +24,7 @@ LAYERS = [
     {"serve"},
     {"app"},
     {"local", "ops", "policy", "prices_file", "proxy", "settings", "tasks"},
-    {"bodies", "drains", "logs", "observe", "platforms", "relay", "store", "upstream"},
+    {"bodies", "drains", "logs", "observe", "platforms", "relay", "settling", "store", "upstream"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},
     {"core"},

@@ -8,7 +8,7 @@ from gateway.core.exchange import Exchange, Expected
 from gateway.core.judge import Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
-from gateway.core.routes import Weigh
+from gateway.core.routes import Route, Weigh
 from gateway.core.standing import rfc3339
 from gateway.core.teams import Team
 
@@ -56,21 +56,27 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
         for bucket in owned
         if bucket.kind in kinds and any(x.policy.covers(bucket.pattern, model) for model in models)
     ]
-    costs = x.route.weigh is Weigh.TOKENS or x.route.weigh is Weigh.BATCH
-    spends = _spends(x, asked, now) if costs and asked is not None else ()
+    amounts = _amounts(x, asked, now)
     return Claim(
         x.hold,
         x.team.name,
         x.key.name,
         x.team.workspace,
         tuple((bucket, _amount(bucket, x.expected)) for bucket in buckets),
-        spends,
+        tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets) if amounts),
         model=x.policy.canonical(x.model),
         kind=x.route.name,
         at_least=tuple(_least(bucket, x.expected) for bucket in buckets),
-        store_down=x.team.store_down,
-        nano=spends[0][1] if spends else None,
+        # What makes or names owned objects can't do without the store, whatever the policy.
+        store_down="closed" if x.route.weigh in (Weigh.BATCH, Weigh.SESSION) else x.team.store_down,
+        leased=not goes_on(x.route),
+        nano=amounts.get("expected", 0),
     )
+
+
+def goes_on(route: Route) -> bool:
+    """Whether the hold outlives the call. A deployment is only watched: its runs have no call that could hold."""
+    return bool(route.starts) and route.weigh in (Weigh.BATCH, Weigh.SESSION)
 
 
 def _amount(bucket: Bucket, expected: Expected) -> int:
@@ -95,10 +101,19 @@ def _least(bucket: Bucket, expected: Expected) -> int:
             return 1
 
 
-def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[Budget, int], ...]:
-    """What each budget holds; at least the price of every model is checked, so that nothing unpriced leaves."""
+def _amounts(x: Exchange, asked: Asked | None, now: float) -> dict[str, int]:
+    """The nano-dollars that a budget holds, by its `hold`; none for what is free.
+
+    At least the price of every model is checked, so that nothing unpriced leaves. What runs in a session can't be told
+    beforehand: its creation holds a fixed amount, and new events only ask whether anything is left.
+    """
     assert x.team is not None
-    assert x.key is not None
+    assert x.route is not None
+    if x.route.weigh is Weigh.SESSION:
+        fixed = x.team.session_hold_nano if x.route.starts else 0
+        return {"expected": fixed, "maximum": fixed}
+    if asked is None or x.route.weigh not in (Weigh.TOKENS, Weigh.BATCH):
+        return {}
     amounts: dict[str, int] = {}
     for hold, output in (("expected", x.expected.output), ("maximum", x.expected.output_at_most)):
         ask = Ask(
@@ -108,14 +123,14 @@ def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[Budget, int], 
             web_searches=x.expected.web_searches if hold == "maximum" else 0,
             fast=x.expected.fast,
             us=x.expected.us,
-            batch=x.route is not None and x.route.weigh is Weigh.BATCH,
+            batch=x.route.weigh is Weigh.BATCH,
         )
         nano = held(x.policy.prices, ask, when=now, charge_as=x.team.charge_as)
         if nano is None:
             missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
             raise GatewayError("not_allowed", missing_price(missing))
         amounts[hold] = nano
-    return tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets))
+    return amounts
 
 
 def admitted(team: Team, verdict: Verdict, now: float) -> None:

@@ -33,9 +33,7 @@ _decode = msgspec.json.Decoder(Item).decode
 class EmbeddedWork:
     """A `Work` in one state directory."""
 
-    def __init__(
-        self, state_dir: Path, *, wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    ) -> None:
+    def __init__(self, state_dir: Path, *, wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._path = state_dir / "work.sqlite"
         self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="work")
@@ -139,10 +137,12 @@ class EmbeddedWork:
         return self._wall() + round(seconds * 1000)
 
     async def _do(self, query: str, *arguments: Any) -> int:
-        return await self._run(lambda db: db.execute(query, arguments).rowcount)
+        changed: int = await self._run(lambda db: db.execute(query, arguments).rowcount)
+        return changed
 
     async def _ask(self, query: str, *arguments: Any) -> list[Any]:
-        return await self._run(lambda db: db.execute(query, arguments).fetchall())
+        rows: list[Any] = await self._run(lambda db: db.execute(query, arguments).fetchall())
+        return rows
 
     async def _run(self, call: Callable[[sqlite3.Connection], Any]) -> Any:
         def run() -> Any:

@@ -1,10 +1,11 @@
 """What the ledger does for work that goes on after its call, asked of each store alike."""
 
-from tests.store.conftest import Open, budget, claim, heard, open_ledger  # noqa: F401  # the stores' own fixtures
+import time
+
 from gateway.core.limits import Granted, Settlement
 from gateway.core.periods import day_of
 from gateway.store.ledger import Ledger
-import time
+from tests.store.conftest import Open, budget, claim, heard, open_ledger  # noqa: F401  # the stores' own fixtures
 
 PURSE = budget(100)
 USED = Settlement(nano=300, produced=True, usage={"input": 10, "output": 5}, requests=7)
