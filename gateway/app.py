@@ -33,6 +33,9 @@ from gateway.store.embedded import Embedded
 from gateway.store.guarded import Guarded
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.ledger import Observer as LedgerObserver
+from gateway.store.work import Work
+from gateway.store.work_embedded import EmbeddedWork
+from gateway.tasks import Tasks
 from gateway.upstream import Upstream
 from gateway.webhook import Webhook
 from gateway.wire.client import HttpClient
@@ -54,6 +57,7 @@ class App:
         *,
         client: HttpClient,
         marks: Headers | None = None,
+        pace: float = 1.0,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -62,7 +66,8 @@ class App:
         self.observer = Observer(self.registry, log)
         self._webhook = Webhook(client, self.observer.alerted)
         self._budgets = Budgets(lambda: self.policy, self.observer, self._webhook.post)
-        self._ledger = Guarded(ledger(self._budgets), observer=self.observer)
+        inner = ledger(self._budgets)
+        self._ledger = Guarded(inner, observer=self.observer)
         self._client = client
         self.upstream = Upstream(
             client,
@@ -71,6 +76,10 @@ class App:
             ledger=self._ledger,
             told=self.observer,
         )
+        self._tasks = Tasks(
+            work_of(settings, inner), self._ledger, self.upstream, lambda: self.policy, self.observer,
+            spool_dir=settings.state_dir, pace=pace,
+        )  # fmt: skip
         self._proxy = Proxy(
             policy=lambda: self.policy,
             ledger=self._ledger,
@@ -79,6 +88,8 @@ class App:
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
             forecast=Forecast(),
+            tasks=self._tasks,
+            session_streams=settings.session_streams,
             public_url=settings.public_url,
             marks=marks,
         )
@@ -112,6 +123,7 @@ class App:
     async def start(self) -> None:
         await self._ledger.start()
         self.upstream.adopt(self.policy)
+        await self._tasks.start()
         tls = tls_of(self._settings)
         self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
         self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
@@ -119,6 +131,8 @@ class App:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """End well: nobody who is being served is cut before the drain is over, or before `hurry` is set."""
+        if self.server.draining:
+            return  # a second stop has nothing left to do
         self._ready = False
         self.server.draining = True
         await _wait(hurry, self._settings.drain_delay_seconds)
@@ -129,6 +143,7 @@ class App:
             await _wait(hurry, 0.05)
         await self.server.stop()
         await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
+        await self._tasks.stop()
         await self.upstream.close()
         await self._ledger.stop()
         await self._webhook.stop(_LAST_ALERTS_WITHIN)
@@ -203,6 +218,17 @@ def env_tokens(settings: Settings) -> tuple[AdminToken, ...]:
     if settings.admin_token is None:
         return ()
     return (AdminToken("env", sha256(settings.admin_token.get_secret_value().encode()).digest(), "write"),)
+
+
+def work_of(settings: Settings, ledger: Ledger) -> Work:
+    """The list of work that goes on after its call, beside the ledger."""
+    if isinstance(ledger, Embedded):
+        return EmbeddedWork(settings.state_dir)
+    from gateway.store.redis import RedisLedger
+    from gateway.store.work_redis import RedisWork
+
+    assert isinstance(ledger, RedisLedger)
+    return RedisWork(ledger)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -57,8 +57,11 @@ class Drains:
     async def outlast(self, x: Exchange, send: Coroutine[Any, Any, Answer]) -> Answer:
         """Send so that a client that leaves before the head does not end it."""
         task = self._sending[x.id] = asyncio.create_task(send)
-        answer = await asyncio.shield(task)
-        self._sending.pop(x.id, None)
+        try:
+            answer = await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._sending.pop(x.id, None)
         return Outlasting(answer)
 
     def take_over(self, x: Exchange, answer: Answer | None, tap: Tap | None, end: End) -> bool:
@@ -66,7 +69,8 @@ class Drains:
         sending = self._sending.pop(x.id, None)
         if sending is None and not isinstance(answer, Outlasting):
             return False
-        if len(self._tasks) >= self._most:
+        # What begins work is never given up: nobody else would learn what it began.
+        if len(self._tasks) >= self._most and x.work is None:
             if sending is not None:
                 sending.cancel()
             return False

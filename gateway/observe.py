@@ -15,10 +15,13 @@ from structlog.typing import FilteringBoundLogger
 from gateway.core.errors import GatewayError, error_body, error_headers
 from gateway.core.exchange import Exchange
 from gateway.core.limits import Bucket, Period
+from gateway.core.work import KINDS, Bill, Item
+from gateway.store.work import Counts
 from gateway.wording import is_credential
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_LAG = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 OTHER = "other"
 _OF_LINE = frozenset(("event", "time"))  # what every log line has by itself
 
@@ -65,6 +68,24 @@ class Observer:
         self._store_errors = Counter(
             "gateway_store_errors_total", "Calls to the store that failed.", ("operation",), registry=registry
         )
+        self._work_open = Gauge(
+            "gateway_work_open", "Batches, sessions and dreams that are not paid for yet.", ("kind",), registry=registry
+        )
+        self._work_overdue = Gauge(
+            "gateway_work_overdue_seconds", "How long the first of them should have been looked at.", registry=registry
+        )
+        self._work_done = Counter(
+            "gateway_work_done_total", "Work that was settled for good, by what became of it.", ("kind", "outcome"),
+            registry=registry,
+        )  # fmt: skip
+        self._work_failures = Counter(
+            "gateway_work_failures_total", "Looks at such work that failed and are tried again.", ("kind", "reason"),
+            registry=registry,
+        )  # fmt: skip
+        self._lag = Histogram(
+            "gateway_settlement_lag_seconds", "From the end of such work to its cost in the ledger.", ("kind",),
+            buckets=_LAG, registry=registry,
+        )  # fmt: skip
         self._reloads = Counter(
             "gateway_config_reloads_total", "Attempts to load the policy again.", ("result",), registry=registry
         )
@@ -179,6 +200,47 @@ class Observer:
         if failed:
             self._child(self._store_errors, operation).inc()
 
+    def work_counted(self, counts: Counts) -> None:
+        """What is on the list of work. A kind that has gone is none."""
+        for kind in KINDS:
+            self._child(self._work_open, kind).set(counts.by_kind.get(kind, 0))
+        self._work_overdue.set(counts.overdue_seconds)
+
+    def work_booked(self, item: Item, bill: Bill) -> None:
+        """A bill of work that goes on after its call is in the ledger."""
+        for kind in ("input", "output", "cache_read"):
+            if count := bill.usage.get(kind):
+                self._child(self._tokens, item.team, bill.model, kind).inc(count)
+        if wrote := bill.usage.get("cache_write_5m", 0) + bill.usage.get("cache_write_1h", 0):
+            self._child(self._tokens, item.team, bill.model, "cache_write").inc(wrote)
+        if bill.nano:
+            self._child(self._spend, item.team, bill.model).inc(bill.nano / 1e9)
+
+    def work_done(self, item: Item, now: float) -> None:
+        """It is settled for good."""
+        self._child(self._work_done, item.kind, item.outcome).inc()
+        if item.ended:
+            self._child(self._lag, item.kind).observe(max(0.0, now - item.ended))
+        estimated = next((bill.estimated for bill in item.bills if bill.estimated), None)
+        self._log.info(
+            "work_done", **_work(item), outcome=item.outcome, estimated=estimated,
+            cost_usd=(sum(bill.nano for bill in item.bills) + item.progress.nano - item.progress.free) / 1e9,
+            requests=sum(bill.requests for bill in item.bills), models=[bill.model for bill in item.bills if bill.nano],
+            lag_seconds=round(now - item.ended, 3) if item.ended else None,
+        )  # fmt: skip
+
+    def work_failed(self, item: Item, reason: str) -> None:
+        """A look at it failed; it is tried again for as long as Claude keeps what is to be read."""
+        self._child(self._work_failures, item.kind, reason).inc()
+
+    def work_failing(self, item: Item, reason: str) -> None:
+        """It failed several times in a row; told once."""
+        self._log.warning("work_failing", **_work(item), reason=reason, tries=item.tries)
+
+    def work_back(self, item: Item, now: float) -> None:
+        """It can be read again."""
+        self._log.warning("work_back", **_work(item), tries=item.tries, seconds=round(now - item.failing, 1))
+
     def faulted(self, fault: BaseException | None, request_id: str | None = None) -> None:
         """A bug of ours, by the place it came from: never by its text, which may quote what a client sent."""
         self._log.error("fault", request_id=request_id, fault=type(fault).__name__, at=place(fault))
@@ -247,6 +309,13 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@\[\]\-]{0,128}")
 def named(model: str) -> str:
     """A model's name for the log. Until Claude knows it, it is a client's free text: a prompt, a key, a new line."""
     return model if _MODEL_NAME.fullmatch(model) and not is_credential(model) else OTHER
+
+
+def _work(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id, "kind": item.kind, "hold": item.hold, "team": item.team, "key": item.key,
+        "workspace": item.workspace,
+    }  # fmt: skip
 
 
 def line(x: Exchange) -> dict[str, Any]:

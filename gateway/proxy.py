@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_framing
 from gateway.core.billing import bill, settlement_for
-from gateway.core.claims import admitted, claim_for
+from gateway.core.claims import admitted, claim_for, goes_on
 from gateway.core.errors import UPSTREAM_KINDS, GatewayError
 from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
@@ -21,7 +21,7 @@ from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
 from gateway.core.limits import Refused, Verdict
 from gateway.core.overload.waits import deadline_of
-from gateway.core.routes import Body, Weigh, is_hello, match, query_of
+from gateway.core.routes import Body, Matched, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
 from gateway.core.teams import Policy
 from gateway.drains import Drains
@@ -33,6 +33,7 @@ from gateway.precount import Precounter
 from gateway.relay import Tap, answer_json, end_broken, end_quietly, read_whole, refuse, relay, tap_of
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.waiting import Waiting
+from gateway.tasks import Tasks
 from gateway.upstream import Upstream
 from gateway.wire.server import ClientGone, Incoming
 
@@ -50,6 +51,8 @@ class Proxy:
         observer: Observer,
         bodies: BufferedBytes,
         forecast: Forecast,
+        tasks: Tasks,
+        session_streams: int = 100,
         public_url: str | None = None,
         marks: Headers | None = None,
     ) -> None:
@@ -59,6 +62,8 @@ class Proxy:
         self._local = local
         self._observer = observer
         self._bodies = bodies
+        self._tasks = tasks
+        self._streams = Streams(session_streams)
         self._public_url = public_url
         self._marks = marks or []  # on every answer: that the upstream is the simulator, say
         self._watching: dict[asyncio.Task[None], Exchange] = {}
@@ -74,6 +79,7 @@ class Proxy:
         tap: Tap | None = None
         body: BufferedBody | None = None
         answer: Answer | None = None
+        matched: Matched | None = None
         try:
             if is_hello(incoming.method, path):
                 x.route = match(incoming.method, path).route
@@ -103,15 +109,20 @@ class Proxy:
             draft.headers = upstream_headers(incoming.headers, decoded=body is not None and body.decoded)
             if route.weigh is not Weigh.FREE:
                 x.expected = self._forecast.expect(x, asked)
+                x.claim = claim_for(x, asked, time.time())
+                await self._tasks.announce(x, matched, incoming.headers, body.data if body is not None else None)
                 await self._admit(x, draft, deadline_of(incoming.headers, x.started))
             if (local := self._local.answers.get(route.name)) is not None:
                 await local(x, incoming, matched, self._ours(x))
                 return
-            sending = self._upstream.send(x, draft)
-            outlasts = x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS
+            if route.stream:
+                self._streams.take(x)
+            sending = self._tasks.begin(x, draft) if route.starts else self._upstream.send(x, draft)
+            outlasts = (x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS) or goes_on(route)
             answer = await (self._drains.outlast(x, sending) if outlasts else sending)
             tap = tap_of(x, answer)
             if route.stream:
+                tap.feed = self._tasks.listening(matched.ids["session"], tap.feed)
                 self._watch(x)
             if route.batch_urls and answer.status < 300 and incoming.method != "HEAD":
                 answer = await read_whole(answer, lambda read: rewrite_results_urls(read, base_url))
@@ -132,8 +143,9 @@ class Proxy:
             raise
         finally:
             x.bytes_in, x.bytes_out = incoming.bytes_in, incoming.bytes_out
-            end = partial(self._end, x, answer, body)
-            if x.ended != "client_gone" or not self._drains.take_over(x, answer, tap, end):
+            end = partial(self._end, x, answer, body, matched)
+            goes = x.ended == "client_gone" or (x.ended == "cut" and x.work is not None)
+            if not goes or not self._drains.take_over(x, answer, tap, end):
                 end(tap)
 
     async def _admit(self, x: Exchange, draft: Draft, deadline: float) -> None:
@@ -204,7 +216,9 @@ class Proxy:
         except ClientGone:
             x.ended = "client_gone"
 
-    def _end(self, x: Exchange, answer: Answer | None, body: BufferedBody | None, tap: Tap | None) -> None:
+    def _end(
+        self, x: Exchange, answer: Answer | None, body: BufferedBody | None, matched: Matched | None, tap: Tap | None
+    ) -> None:
         """The last thing that happens to an exchange, exactly once: let go, bill, settle, observe."""
         if answer is not None:
             answer.close()
@@ -212,9 +226,13 @@ class Proxy:
             body.release()
         x.finished = time.monotonic()
         bill(x, tap.meter if tap is not None else None, time.time())
-        if x.claim is not None:
+        if x.kept:
+            self._ledger.leave(x.hold)
+        elif x.claim is not None:
             x.booked = self._ledger.settle(x.hold, settlement_for(x))
         self._forecast.learn(x)
+        self._tasks.ended(x, matched)
+        self._streams.free(x)
         self._observer.finished(x)
 
     def _ours(self, x: Exchange) -> Headers:
@@ -236,6 +254,30 @@ class Proxy:
                 close=True,
             )
         return f"{'https' if incoming.secure else 'http'}://{host}"
+
+
+class Streams:
+    """How many session event streams each team holds open: a cap of their own, since they are no work of the team's."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: dict[str, set[str]] = {}
+
+    def take(self, x: Exchange) -> None:
+        """Raises the refusal."""
+        assert x.team is not None
+        open_ids = self._open.setdefault(x.team.name, set())
+        if len(open_ids) >= self._most:
+            raise GatewayError(
+                "rate_limited",
+                f"Team '{x.team.name}' holds {self._most} session event streams open, as many as it may. Close one.",
+                retry_after=5,
+            )
+        open_ids.add(x.id)
+
+    def free(self, x: Exchange) -> None:
+        if x.team is not None and (open_ids := self._open.get(x.team.name)) is not None:
+            open_ids.discard(x.id)
 
 
 _STORE_DOWN = "The gateway can't reach its store of limits and budgets. Retry in a moment."

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     drain_seconds: Seconds = Field(600.0, description="How long running requests may finish after SIGTERM.")
     drain_delay_seconds: Seconds = Field(5.0, description="How long to go on accepting after SIGTERM, while unready.")
     max_buffered_bytes: Size = Field(512 * 2**20, description="Cap on request bytes held in memory at once.")
+    session_streams: int = Field(
+        100, ge=1, le=100000, description="Session event streams that one team may hold open at one process."
+    )
     tls_cert: Path | None = Field(None, description="PEM certificate chain for both listeners.")
     tls_key: Path | None = Field(None, description="PEM private key that belongs to GATEWAY_TLS_CERT.")
     head_seconds: Timeout = Field(10.0, description="Longest wait for a client's request head.")

@@ -25,7 +25,19 @@ LAYERS = [
     {"app"},
     {"ops"},
     {"admin", "admin_client", "local", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
-    {"bodies", "budgets", "drains", "forecast", "logs", "observe", "platforms", "precount", "relay", "store"}
+    {
+        "bodies",
+        "budgets",
+        "drains",
+        "forecast",
+        "logs",
+        "observe",
+        "platforms",
+        "precount",
+        "relay",
+        "settling",
+        "store",
+    }
     | {"upstream", "usage_report", "webhook"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},

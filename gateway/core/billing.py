@@ -50,6 +50,9 @@ def _usage(x: Exchange, meter: Meter | None) -> Usage | None:
 
 def settlement_for(x: Exchange) -> Settlement:
     """What the ledger books."""
+    if x.usage is None and x.unanswered is not None and x.work is not None and x.work.blind and x.claim is not None:
+        # A create that went out and was not answered: it may run, and nobody will ever read what it used.
+        return Settlement(nano=x.claim.nano or 0, produced=True, estimated=x.unanswered)
     if x.usage is None:
         return Settlement(produced=False)
     run = x.usage.total()

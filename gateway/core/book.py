@@ -115,6 +115,11 @@ class State:
     lost: int = 0
 
 
+def over(spent: int, held: int, amount: int, ceiling: int) -> bool:
+    """Whether a budget has no room. What holds nothing itself is only asked whether anything is left."""
+    return spent + held + amount > ceiling if amount else spent >= ceiling
+
+
 def reserve(state: State, hold: str, plan: Plan, now: int, wall: int) -> Reply:
     """Hold all of a plan or nothing. `now` moves the buckets, `wall` the budgets; in Redis both are TIME.
 
@@ -132,8 +137,7 @@ def reserve(state: State, hold: str, plan: Plan, now: int, wall: int) -> Reply:
                 return Reply(Said.STALE, wall)
             standings.append(standing)
             spent, held, extra, _ = standing
-            over = spent + held + spend.amount > spend.ceiling + extra
-            if spend.block and (over or state.lost):
+            if spend.block and (state.lost or over(spent, held, spend.amount, spend.ceiling + extra)):
                 ok = False
     if hold in state.holds:
         return Reply(Said.GRANTED, wall, state.holds[hold].passed, state.lost, tuple(levels), tuple(standings))

@@ -10,7 +10,7 @@ from gateway.core.judge import Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
 from gateway.core.retries import deposit_of
-from gateway.core.routes import Weigh
+from gateway.core.routes import Route, Weigh
 from gateway.core.standing import rfc3339
 from gateway.core.teams import Team, Workspace
 
@@ -44,20 +44,21 @@ def claim_for(x: Exchange, asked: Asked | None, now: float) -> Claim:
     assert x.route is not None
     workspace = x.policy.workspaces[x.team.workspace]
     buckets = [*_matching(x, x.key.buckets), *_matching(x, x.team.buckets), *_matching(x, workspace.buckets)]
-    costs = x.route.weigh is Weigh.TOKENS or x.route.weigh is Weigh.BATCH
-    spends, nano = _spends(x, asked, now) if costs and asked is not None else ((), None)
+    amounts = _amounts(x, asked, now)
     return Claim(
         x.hold,
         x.team.name,
         x.key.name,
         x.team.workspace,
         tuple((bucket, _amount(bucket, x.expected)) for bucket in buckets),
-        spends,
+        tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets) if amounts),
         model=_booked_under(x, now),
         kind=x.route.name,
         at_least=tuple(_least(bucket, x.expected) for bucket in buckets),
-        store_down=x.team.store_down,
-        nano=nano,
+        # What makes or names owned objects can't do without the store, whatever the policy.
+        store_down="closed" if x.route.weigh in (Weigh.BATCH, Weigh.SESSION) else x.team.store_down,
+        leased=not goes_on(x.route),
+        nano=amounts.get("expected", 0),
         retry_deposit=deposit_of(workspace.retry_budget),
     )
 
@@ -96,6 +97,11 @@ def _booked_under(x: Exchange, now: float) -> str:
     return x.team.charge_as or "other"
 
 
+def goes_on(route: Route) -> bool:
+    """Whether the hold outlives the call. A deployment is only watched: its runs have no call that could hold."""
+    return bool(route.starts) and route.weigh in (Weigh.BATCH, Weigh.SESSION)
+
+
 def _amount(bucket: Bucket, expected: Expected) -> int:
     match bucket.kind:
         case Kind.INPUT:
@@ -118,13 +124,19 @@ def _least(bucket: Bucket, expected: Expected) -> int:
             return 1
 
 
-def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[tuple[Budget, int], ...], int]:
-    """What each budget holds, and what the call will probably cost, with a budget or without.
+def _amounts(x: Exchange, asked: Asked | None, now: float) -> dict[str, int]:
+    """The nano-dollars that a budget holds, by its `hold`; none for what is free.
 
-    The price of every model is checked, so that nothing unpriced leaves.
+    At least the price of every model is checked, so that nothing unpriced leaves. What runs in a session can't be told
+    beforehand: its creation holds a fixed amount, and new events only ask whether anything is left.
     """
     assert x.team is not None
-    assert x.key is not None
+    assert x.route is not None
+    if x.route.weigh is Weigh.SESSION:
+        fixed = x.team.session_hold_nano if x.route.starts else 0
+        return {"expected": fixed, "maximum": fixed}
+    if asked is None or x.route.weigh not in (Weigh.TOKENS, Weigh.BATCH):
+        return {}
     amounts: dict[str, int] = {}
     for hold, output in (("expected", x.expected.output), ("maximum", x.expected.output_at_most)):
         ask = Ask(
@@ -134,15 +146,14 @@ def _spends(x: Exchange, asked: Asked, now: float) -> tuple[tuple[tuple[Budget, 
             web_searches=x.expected.web_searches if hold == "maximum" else 0,
             fast=x.expected.fast,
             us=x.expected.us,
-            batch=x.route is not None and x.route.weigh is Weigh.BATCH,
+            batch=x.route.weigh is Weigh.BATCH,
         )
         nano = held(x.policy.prices, ask, when=now, charge_as=x.team.charge_as)
         if nano is None:
             missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
             raise GatewayError("not_allowed", missing_price(missing))
         amounts[hold] = nano
-    spends = tuple((budget, amounts[budget.hold]) for budget in (*x.key.budgets, *x.team.budgets))
-    return spends, amounts["expected"]
+    return amounts
 
 
 def admitted(team: Team, verdict: Verdict, now: float) -> None:

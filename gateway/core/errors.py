@@ -37,6 +37,7 @@ KINDS: dict[str, ErrorKind] = {
     "unknown_route":       ErrorKind(404, "not_found_error",            "gateway",  retry=False),
     "wrong_method":        ErrorKind(405, "invalid_request_error",      "gateway",  retry=False),
     "head_timeout":        ErrorKind(408, "timeout_error",              "gateway",  retry=True),
+    "unsettled":           ErrorKind(409, "conflict_error",             "gateway",  retry=True),
     "too_large":           ErrorKind(413, "request_too_large",          "gateway",  retry=False),
     "rate_limited":        ErrorKind(429, "rate_limit_error",           "limit",    retry=True),
     "budget_exhausted":    ErrorKind(429, "billing_error",              "budget",   retry=False),

@@ -14,6 +14,7 @@ from gateway.core.routes import Route
 from gateway.core.teams import GatewayKey, Policy, Team
 from gateway.core.usage import Ended as BodyEnded
 from gateway.core.usage import Reason, Usage
+from gateway.core.work import Item
 
 Ended = Literal["ok", "refused", "upstream_failed", "client_gone", "cut"]
 
@@ -70,6 +71,8 @@ class Exchange:
     error: GatewayError | None = None
     refused_by: RefusedBy | None = None
     unanswered: Reason | None = None  # it went out whole and no answer came: Claude may have charged for it
+    work: Item | None = None  # what the call begins that goes on after it
+    kept: bool = False  # the hold is that work's now, and is settled with it
     body_ended: BodyEnded | None = None  # when the upstream's body outlived the client
     usage: Usage | None = None
     oddities: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ help follow from them here, once, in exact integers.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.core.book import Booked, Reply, Said
+from gateway.core.book import Booked, Reply, Said, over
 from gateway.core.buckets import wait_ms, whole_units
 from gateway.core.limits import (
     THRESHOLDS,
@@ -57,7 +57,7 @@ def verdict_of(claim: Claim, plan: Plan, reply: Reply) -> Verdict:
     helped = all(level >= claim.least(index) * UNIT for (bucket, index, _), level in short if not bucket.shadow)
     close = bool(blamed) and helped
     for (budget, spend), (spent, held, extra, _), standing in zip(spends, reply.standings, standings, strict=True):
-        if spend.block and (reply.lost or spent + held + spend.amount > spend.ceiling + extra):
+        if spend.block and (reply.lost or over(spent, held, spend.amount, spend.ceiling + extra)):
             close = False
             blamed.append(_budget_refusal(budget, spend, standing, reply, rest))
     _, worst = max(blamed, key=lambda pair: pair[0])
@@ -132,14 +132,14 @@ def _standing(budget: Budget, spend: Spend, numbers: tuple[int, int, int, int]) 
 
 
 def _over_but_warned(spends: list[tuple[Budget, Spend]], reply: Reply) -> list[Budget]:
-    over = []
+    warned = []
     # A granted claim's own amount is in `held` already.
     granted = reply.said == Said.GRANTED
     for (budget, spend), (spent, held, extra, _) in zip(spends, reply.standings, strict=True):
         amount = 0 if granted else spend.amount
         if not spend.block and spent + held + amount > spend.ceiling + extra:
-            over.append(budget)
-    return over
+            warned.append(budget)
+    return warned
 
 
 Rest = tuple[tuple[Level, ...], tuple[Standing, ...], tuple[Bucket | Budget, ...]]
@@ -155,7 +155,7 @@ def _bucket_refusal(bucket: Bucket, take: Take, level: int, rest: Rest) -> tuple
 def _budget_refusal(budget: Budget, spend: Spend, at: Standing, reply: Reply, rest: Rest) -> tuple[int, Refused]:
     if reply.lost:
         return UNAVAILABLE_WAIT_MS, Refused(budget, UNAVAILABLE_WAIT_MS / 1000, *rest, unavailable=True)
-    if at.spent_nano + spend.amount <= at.ceiling_nano:
+    if at.spent_nano + max(spend.amount, 1) <= at.ceiling_nano:
         return UNKNOWN_WAIT_MS, Refused(budget, UNKNOWN_WAIT_MS / 1000, *rest, held=True)
     wait = round(at.resets * 1000) - reply.now
     return wait, Refused(budget, wait / 1000, *rest)

@@ -5,15 +5,17 @@ finds it afterwards books it again to no effect, so it does not matter who dies 
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from gateway.core.cost import half_up
 from gateway.core.limits import Budget, Claim, Settlement
 
 # An item whose create has not answered yet comes due after this: its process must have died.
 CREATE_SECONDS: Final = 3600.0
+
+
+KINDS: Final = ("batch", "session", "dream", "run", "deployment", "new")
 
 
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,6 +45,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: int = 0
     nano: int = 0  # booked so far; half_up(parts), or more where Claude's own figure was more
     bills: int = 0  # numbered so far
+    free: int = 0  # of `nano`: what it had used before the gateway knew it
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -59,9 +62,9 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()  # version and betas of the call that began it
     since: float = 0.0  # epoch seconds
     nano: int = 0  # held, and what it is charged when its usage can't be known
+    blind: bool = True  # it costs something even if nobody learns its id
     input: int = 0  # expected in all
     output: int = 0
-    requests: int = 1
     held: bool = True  # its hold is open
     running: bool = True  # as last seen
     changed: float = 0.0  # when its usage or status last changed
@@ -93,28 +96,30 @@ def claim_of(item: Item, bill: Bill, budgets: tuple[Budget, ...]) -> Claim:
     )
 
 
-def estimate(item: Item, reason: str, outcome: str, *, share: float = 1.0) -> "Settle":
+def release(item: Item) -> tuple[Bill, ...]:
+    """The hold let go with nothing more to pay."""
+    return (Bill(item.hold, item.model, requests=0),) if item.held else ()
+
+
+def estimate(item: Item, outcome: str, *, share: float = 1.0, reason: str = "no_usage") -> "Settle":
     """The end of work whose usage can't be known: what was held stands, as far as it was not booked already."""
-    rest = max(0, int(item.nano * share) - item.progress.nano)
-    bill = Bill(item.hold, item.model, rest, requests=int(bool(rest)), estimated=reason if rest else None)
-    return Settle((bill,) if item.held else (), outcome)
+    nano = int(item.nano * share) - (item.progress.nano - item.progress.free)
+    if nano <= 0:
+        return Settle(release(item), outcome)
+    if item.kind in ("batch", "new"):
+        # Under the hold alone: one that was never made, or is settled already, then books nothing.
+        return Settle((Bill(item.hold, item.model, nano, estimated=reason),), outcome)
+    bill = Bill(f"{item.hold}.{item.progress.bills + 1}", item.model, nano, {}, int(not item.progress.bills), reason)
+    return Settle((bill, *release(item)), outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Nothing to book yet: look again in so many seconds."""
+    """Look again in so many seconds; `bills` is what grew since the last time, `item` what is known now."""
 
     seconds: float
-    changes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """Book the difference and look again."""
-
-    bills: tuple[Bill, ...]
-    seconds: float
-    changes: dict[str, Any]
+    item: Item
+    bills: tuple[Bill, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +128,17 @@ class Settle:
 
     bills: tuple[Bill, ...]
     outcome: str
-    ended: float = 0.0
-    progress: Progress | None = None
+    ended: float = 0.0  # when Claude had finished, for the lag
 
 
-Step = Look | Charge | Settle
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Other work came to light; with `instead`, in the place of this."""
+
+    items: tuple[Item, ...]
+    seconds: float
+    item: Item
+    instead: bool = False
 
 
-def advanced(progress: Progress, parts: int, counts: dict[str, int], claimed: int | None) -> tuple[Progress, int]:
-    """The watermark moved on by `parts`, and the nano-dollars to book for it; never below what was booked.
-
-    `claimed` is Claude's own cumulative figure, rounded to cents: it stands where the tokens at the model's price are a
-    cent or more away from it, because another model ran as well or the prompt's length was priced by the request.
-    """
-    whole = progress.parts + parts
-    nano = half_up(whole)
-    if claimed is not None and abs(claimed - nano) >= CENT:
-        nano = claimed
-    nano = max(nano, progress.nano)
-    return Progress(counts, whole, nano, progress.bills), nano - progress.nano
-
-
-CENT: Final = 10_000_000
+Step = Look | Settle | Found

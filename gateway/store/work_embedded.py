@@ -137,10 +137,12 @@ class EmbeddedWork:
         return self._wall() + round(seconds * 1000)
 
     async def _do(self, query: str, *arguments: Any) -> int:
-        return await self._run(lambda db: db.execute(query, arguments).rowcount)
+        changed: int = await self._run(lambda db: db.execute(query, arguments).rowcount)
+        return changed
 
     async def _ask(self, query: str, *arguments: Any) -> list[Any]:
-        return await self._run(lambda db: db.execute(query, arguments).fetchall())
+        rows: list[Any] = await self._run(lambda db: db.execute(query, arguments).fetchall())
+        return rows
 
     async def _run(self, call: Callable[[sqlite3.Connection], Any]) -> Any:
         def run() -> Any:

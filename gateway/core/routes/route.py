@@ -53,6 +53,9 @@ class Route:
     paging: str = ""  # A, B or B2 of the fact sheet
     stream: bool = False  # the answer is an event stream without end
     batch_urls: bool = False  # the answer may carry a `results_url`
+    starts: str = ""  # the kind of work that goes on after the call and is paid for later
+    feeds: str = ""  # the path parameter that names such work: the call may change what it costs
+    ends: str = ""  # likewise: after the call it can't be read any more, so it is paid for before
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ A row is added here and nowhere else. What has no row is refused: `/v1/organizat
 compliance and anything Claude adds later.
 """
 
+from dataclasses import replace
+
 from gateway.core.routes.route import MIB, Body, Repeat, Route, Weigh
 
 _BATCHES = "/v1/messages/batches"
@@ -206,7 +208,34 @@ _GATEWAY = [
     Route("gateway.usage", "GET", "/gateway/v1/usage", Weigh.FREE),
 ]
 
-ROUTES: tuple[Route, ...] = (
+_ALL = (
     *_INFERENCE, *_MODELS, *_BATCH, *_FILES, *_SKILLS, *_AGENTS, *_ENVIRONMENTS, *_SESSIONS, *_DEPLOYMENTS, *_VAULTS,
     *_MEMORY_STORES, *_DREAMS, *_USER_PROFILES, *_WEBHOOKS, *_HELLO, *_GATEWAY,
 )  # fmt: skip
+
+# Which calls begin, feed and end work that goes on after them (ledger protocol, section 8).
+_GOES_ON: dict[str, tuple[str, str, str]] = {
+    #                        starts        feeds         ends
+    "batches.create":       ("batch",      "",           ""),
+    "batches.cancel":       ("",           "batch",      ""),
+    "batches.delete":       ("",           "",           "batch"),
+    "sessions.create":      ("session",    "",           ""),
+    "sessions.events.send": ("",           "session",    ""),
+    "sessions.archive":     ("",           "session",    ""),
+    "sessions.delete":      ("",           "",           "session"),
+    "deployments.create":   ("deployment", "",           ""),
+    "deployments.update":   ("",           "deployment", ""),
+    "deployments.archive":  ("",           "deployment", ""),
+    "deployments.run":      ("run",        "",           ""),
+    "dreams.create":        ("dream",      "",           ""),
+    "dreams.cancel":        ("",           "dream",      ""),
+    "dreams.archive":       ("",           "dream",      ""),
+}  # fmt: skip
+
+
+def _going_on(route: Route) -> Route:
+    starts, feeds, ends = _GOES_ON.get(route.name, ("", "", ""))
+    return replace(route, starts=starts, feeds=feeds, ends=ends)
+
+
+ROUTES: tuple[Route, ...] = tuple(map(_going_on, _ALL))

@@ -55,7 +55,9 @@ for i = 1, #parts do
       local held = values[at - 2] and tonumber(values[at - 2]) or 0
       local spent = spent_at(values[at - 1], spend[6] + following)
       local extra = raise_at(values[at], now)
-      if spend[4] == 1 and (lost == 1 or spent + held + spend[5] > spend[3] + extra) then ok = false end
+      local room = spend[3] + extra - spent
+      local over = spend[5] > 0 and held + spend[5] > room or spend[5] == 0 and room <= 0
+      if spend[4] == 1 and (lost == 1 or over) then ok = false end
       standings[s + 1], standings[s + 2], standings[s + 3], standings[s + 4] = spent, held, extra, following
     end
     retries[i] = saved and values[saved]
