@@ -11,7 +11,6 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -25,14 +24,12 @@ from gateway.core.plan import Charge, Entry, Opened, Part, Plan, charge_of, entr
 from gateway.core.retries import Retry, RetryVerdict
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
 from gateway.store.adopt import abandoned
+from gateway.store.commits import Commits
 from gateway.store.journal import Journal, Lock, prune
 from gateway.store.ledger import Grain, Health, Holder, Observer, Peek, Row, Silent, StoreDown, StoreUnfit
-from gateway.store.spend import Batch, SpendFile
+from gateway.store.spend import SpendFile
 
-COMMIT_SECONDS = 0.05
-COMMIT_EVENTS = 64
 SAVE_SECONDS = 1.0
-RETRY_SECONDS = 1.0
 PRUNE_EVERY = 3600  # saves
 
 
@@ -54,21 +51,15 @@ class Embedded:
         self._writer = "e" + secrets.token_hex(8)
         self._lock = Lock(state_dir, "embedded")
         self._file = SpendFile(state_dir / "spend.sqlite")
-        # One thread owns the file. It waits for disks; the loop never does.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spend")
+        self._commits = Commits(self._file, self._observer, before=self._journalled, written=self._in_file)
         self._state = book.State()
         self._open: dict[str, Plan] = {}
         self._once: dict[str, int] = {}  # ids that were booked and must not be again
         self._n = 0
         self._confirmed = 0
-        self._batch = Batch()
         self._saved_at = -(1 << 62)
-        self._commit_failing = False
         self._stopped = False
         self._turn: asyncio.Future[bool] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._commits: set[asyncio.Task[None]] = set()
-        self._commit_lock = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
 
     # -- life
@@ -82,14 +73,14 @@ class Embedded:
                     f"{self._dir} is in use by another gateway. The embedded store serves one process: "
                     "stop the other one, give this one its own GATEWAY_STATE_DIR, or set GATEWAY_REDIS_URL."
                 )
-            await self._loop.run_in_executor(self._thread, self._load)
+            await self._commits.in_thread(self._load)
             self._journal = Journal(
                 self._dir / "journal", self._writer, observer=self._observer, retry=self._loop.call_later
             )
             self._journal.open()
             self._adopt()
-            await self._commit()
-            if self._commit_failing:
+            await self._commits.commit()
+            if self._commits.failing:
                 raise OSError("the spend file took no write")
         except (OSError, sqlite3.OperationalError) as fault:
             raise StoreUnfit(f"GATEWAY_STATE_DIR {self._dir} can't be written: {fault}.") from fault
@@ -109,7 +100,7 @@ class Embedded:
             self._state.tanks[key] = Tank(level, now - max(0, wall - at), rate, capacity)
         if lost:
             self._state.lost = 1
-            self._batch.facts["lost"] = 1
+            self._commits.batch.facts["lost"] = 1
             self._observer.event("store_data_lost", {"store": "embedded", "path": str(self._file.path)})
 
     def _adopt(self) -> None:
@@ -126,7 +117,7 @@ class Embedded:
             for entry in left.after(applied):
                 self._apply(left.writer, _money_only(entry))
                 entries += 1
-            self._file.write(self._take_batch())
+            self._file.write(self._commits.take())
             left.done()
             if entries:
                 facts = {"writer": left.writer, "settlements": entries, "holds_estimated": holds}
@@ -153,13 +144,10 @@ class Embedded:
                 await self._ticking
         self._end_turn()
         self._note_levels()
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._commit()
+        await self._commits.last()
         # A hold that nobody settled keeps its journal: the next start makes it an estimated row.
         self._journal.close(confirmed=-1 if self._open else self._confirmed)
-        await self._loop.run_in_executor(self._thread, self._file.close)
-        self._thread.shutdown()
+        await self._commits.close()
         self._lock.release()
 
     # -- the hot path
@@ -188,7 +176,7 @@ class Embedded:
         self._journal.append(entry)
         self._written()
         self._apply(self._writer, entry)
-        self._commit_soon()
+        self._commits.soon()
         return f"{self._writer}/{self._n}"
 
     async def retry(self, retry: Retry) -> RetryVerdict:
@@ -213,18 +201,13 @@ class Embedded:
 
     async def finish(self, hold: str, settlement: Settlement) -> None:
         self.settle(hold, settlement)
-        await self._committed()
+        await self._commits.surely()
 
     async def book(self, claim: Claim, settlement: Settlement) -> None:
         if claim.hold not in self._once:
             self._open[claim.hold] = plan_of(claim, self._wall())
             self.settle(claim.hold, settlement)
-        await self._committed()
-
-    async def _committed(self) -> None:
-        await self._commit()
-        if self._commit_failing:
-            raise StoreDown("the spend file can't be written")
+        await self._commits.surely()
 
     def _apply(self, writer: str, entry: Entry) -> None:
         wall = self._wall()
@@ -238,7 +221,7 @@ class Embedded:
 
     def _collect(self, writer: str, it: Charge, booked: Booked) -> None:
         """Move what a charge changed into the batch that is written next."""
-        batch, state = self._batch, self._state
+        batch, state = self._commits.batch, self._state
         batch.events += 1
         batch.applied[writer] = booked.applied
         for key, amount in state.rows.items():
@@ -266,70 +249,33 @@ class Embedded:
         if turn is not None and not turn.done():
             turn.set_result(written)
 
-    def _commit_soon(self) -> None:
-        if self._batch.events == COMMIT_EVENTS:
-            self._commit_now()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(COMMIT_SECONDS, self._commit_now)
+    def _journalled(self) -> int:
+        """The journal is never behind the file."""
+        self._end_turn()
+        return self._n
 
-    def _commit_now(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        task = self._loop.create_task(self._commit())
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-
-    async def _commit(self) -> None:
-        """Write the batch; one that can't be written stays the next one's beginning. One at a time, in order."""
-        async with self._commit_lock:
-            self._end_turn()  # the journal is never behind the file
-            batch, upto = self._take_batch(), self._n
-            try:
-                if batch:
-                    await self._loop.run_in_executor(self._thread, self._file.write, batch)
-            except sqlite3.Error as fault:
-                batch.absorb(self._batch)
-                self._batch = batch
-                self._commit_failed(fault)
-                return
-            if self._commit_failing:
-                self._commit_failing = False
-                self._observer.event("spend_back", {"path": str(self._file.path)})
-            self._confirmed = upto
-            self._journal.confirmed(upto)
-        if self._batch.events:
-            self._commit_soon()
-
-    def _commit_failed(self, fault: sqlite3.Error) -> None:
-        if not self._commit_failing:
-            self._commit_failing = True
-            self._observer.event("spend_failing", {"path": str(self._file.path), "error": str(fault)})
-        if self._timer is None:
-            self._timer = self._loop.call_later(RETRY_SECONDS, self._commit_now)
-
-    def _take_batch(self) -> Batch:
-        batch, self._batch = self._batch, Batch()
-        return batch
+    def _in_file(self, upto: int) -> None:
+        self._confirmed = upto
+        self._journal.confirmed(upto)
 
     async def _tick(self) -> None:
         saves = 0
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             self._note_levels()
-            if self._batch:
-                self._commit_now()
+            if self._commits.batch:
+                self._commits.at_once()
             saves += 1
             if saves % PRUNE_EVERY == 1:
                 prune(self._dir / "journal", time.time())
                 with contextlib.suppress(sqlite3.Error):
-                    await self._loop.run_in_executor(self._thread, self._file.prune, self._wall())
+                    await self._commits.in_thread(self._file.prune, self._wall())
 
     def _note_levels(self) -> None:
         now, wall = self._now(), self._wall()
         for key, tank in self._state.tanks.items():
             if tank.at >= self._saved_at:
-                self._batch.levels[key] = (tank.level, wall - (now - tank.at), tank.rate, tank.capacity)
+                self._commits.batch.levels[key] = (tank.level, wall - (now - tank.at), tank.rate, tank.capacity)
         self._saved_at = now
 
     # -- looking
@@ -349,22 +295,22 @@ class Embedded:
         ]
 
     async def rows(self, grain: Grain, first: str, last: str, team: str | None = None) -> list[Row]:
-        await self._commit()
-        return await self._loop.run_in_executor(self._thread, self._file.rows, grain, first, last, team)
+        await self._commits.commit()
+        return await self._commits.in_thread(self._file.rows, grain, first, last, team)
 
     async def raise_budget(self, owner: str, per: Period, nano: int, until: float) -> None:
         raised = (nano, int(until * 1000))
-        self._state.raises[owner, per] = self._batch.raises[owner, per] = raised
-        self._commit_now()
+        self._state.raises[owner, per] = self._commits.batch.raises[owner, per] = raised
+        self._commits.at_once()
 
     # -- auditing
 
     async def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
-        await self._commit()
-        return await self._loop.run_in_executor(self._thread, self._file.snapshot, periods, purses, writers)
+        await self._commits.commit()
+        return await self._commits.in_thread(self._file.snapshot, periods, purses, writers)
 
     async def amend(self, missing: Amendment) -> None:
-        state, batch = self._state, self._batch
+        state, batch = self._state, self._commits.batch
         for cell, amount in missing.cells.items():
             batch.rows[cell] = batch.rows.get(cell, 0) + amount
         for (owner, per, number), nano in missing.spent.items():
@@ -377,12 +323,12 @@ class Embedded:
 
     async def accept_empty(self) -> None:
         self._state.lost = 0
-        self._batch.facts["lost"] = 0
-        await self._commit()
+        self._commits.batch.facts["lost"] = 0
+        await self._commits.commit()
 
     @property
     def health(self) -> Health:
-        failing = self._commit_failing or not self._journal.ok
+        failing = self._commits.failing or not self._journal.ok
         return Health(
             "embedded",
             ok=not failing,

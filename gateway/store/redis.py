@@ -6,7 +6,6 @@ The process is a writer: it numbers, journals and sends its settlements in order
 import asyncio
 import contextlib
 import secrets
-import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +13,19 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import retries
-from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Reply, Said
-from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
+from gateway.core.limits import Bucket, Budget, Claim, Settlement, Verdict
 from gateway.core.plan import Charge, Entry, Opened, Plan, charge_of, entry_of, plan_of
-from gateway.core.retries import Asked, Retry, RetryVerdict, Tried
+from gateway.core.retries import Retry, RetryVerdict
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
 from gateway.store import cold, scripts
 from gateway.store.address import Dialler, read_url
+from gateway.store.asking import Asking, Open
 from gateway.store.batcher import Batcher
+from gateway.store.books_redis import RedisBooks
 from gateway.store.journal import Journal
 from gateway.store.keys import Keys
-from gateway.store.ledger import Grain, Health, Holder, Observer, Peek, Row, Silent, StoreDown, StoreUnfit
+from gateway.store.ledger import Health, Observer, Peek, Silent, StoreDown, StoreUnfit
 from gateway.store.link import Link
 from gateway.store.memory import Memory
 from gateway.store.outbox import Outbox
@@ -39,17 +39,7 @@ CONFIRM_SECONDS = 5.0
 CONFIRM_LOOK_SECONDS = 0.005
 
 
-class _Open:
-    """A claim that was asked for and not yet settled."""
-
-    __slots__ = ("plan", "sent")
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.sent = False  # the store may hold it, whatever was or was not answered
-
-
-class RedisLedger:
+class RedisLedger(RedisBooks):
     """A `Ledger` on Redis. `state_dir` keeps the journals; several processes may share one."""
 
     def __init__(
@@ -72,7 +62,7 @@ class RedisLedger:
         self._dir = state_dir
         self._memory = Memory(state_dir / f"store-{namespace}.json")
         self._writer = "w" + secrets.token_hex(8)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._n = 0
         self._lost = False
         self._suspect = False  # another epoch was seen; whether data was lost is being found out
@@ -101,6 +91,7 @@ class RedisLedger:
             renew_seconds=self._lease_ms / 1000 / RENEWALS,
             lost=self._cut,
         )
+        self._asking = Asking(self._link, self.keys, self._memory, self._writer)
         self._outbox = Outbox(
             lambda entry: self._charge(self._writer, entry),
             self._journal,
@@ -159,7 +150,7 @@ class RedisLedger:
         if claim.refs:
             raise NotImplementedError("the registry of owned objects is not part of this store yet")
         began = time.monotonic()
-        asked = self._open[claim.hold] = _Open(plan_of(claim, self.now()))
+        asked = self._open[claim.hold] = Open(plan_of(claim, self.now()))
         try:
             reply = await self._reserve(claim.hold, asked)
             if reply.said == Said.STALE:
@@ -179,14 +170,8 @@ class RedisLedger:
             self._open.pop(claim.hold, None)
         return verdict_of(claim, asked.plan, reply)
 
-    async def _reserve(self, hold: str, asked: _Open) -> Reply:
-        link, keys, plan = self._link, self.keys, asked.plan
-        if not link.ready or link.batcher is None or link.batcher.stalled:
-            raise StoreDown(link.fault or "an answer is overdue")
-        asked.sent = True
-        names = [keys.store, keys.mark(hold), keys.holds(self._writer, plan), *keys.owners(plan)]
-        numbers = await link.script(scripts.RESERVE, names, [self._memory.epoch, hold, msgspec.msgpack.encode(plan)])
-        reply = Reply.of(numbers, plan)
+    async def _reserve(self, hold: str, asked: Open) -> Reply:
+        reply = await self._asking.reserve(hold, asked)
         self._offset = reply.now - time.monotonic() * 1000
         return reply
 
@@ -196,7 +181,7 @@ class RedisLedger:
         held = self._open.get(retry.hold)
         before = held.plan if held is not None else None
         try:
-            tried = await self._retry(retry, asked, held)
+            tried = await self._asking.retry(retry, asked, held)
         except StoreDown:
             self._observer.timed("retry", time.monotonic() - began, failed=True)
             raise
@@ -204,26 +189,6 @@ class RedisLedger:
         if held is not None and before is not None and tried.said != Said.GRANTED:
             held.plan = before
         return retries.verdict_of(retry, asked, tried)
-
-    async def _retry(self, retry: Retry, asked: Asked, held: _Open | None) -> Tried:
-        link, keys = self._link, self.keys
-        if not link.ready or link.batcher is None or link.batcher.stalled:
-            raise StoreDown(link.fault or "an answer is overdue")
-        plan = b""
-        if retry.leaves:
-            if held is None:
-                return Tried(Said.BARRED)
-            # From here on the store may hold the one or the other; the settlement leaves it to the store.
-            held.plan = retries.moved(held.plan, asked)
-            plan = msgspec.msgpack.encode(held.plan)
-        names = [keys.store, keys.holds(self._writer), *map(keys.owner, asked.owners)]
-        part = msgspec.msgpack.encode(asked.part)
-        args: list[bytes | str | int] = [self._memory.epoch, retry.hold, asked.cost, part, asked.leaves, plan]
-        tried = Tried.of(await link.script(scripts.RETRY, names, args))
-        if tried.said == Said.EPOCH:
-            link.doubt("retry: EPOCH")
-            raise StoreDown("this is not the store it was a moment ago")
-        return tried
 
     def settle(self, hold: str, settlement: Settlement) -> str:
         asked = self._open.pop(hold, None)
@@ -250,7 +215,7 @@ class RedisLedger:
         record = await self._batcher().call("HGET", self.keys.unleased, hold, patient=True)
         if record is None:
             return False
-        asked = self._open[hold] = _Open(cold.plan_in(record))
+        asked = self._open[hold] = Open(cold.plan_in(record))
         asked.sent = True
         return True
 
@@ -263,7 +228,7 @@ class RedisLedger:
         await self._confirmed()
 
     async def book(self, claim: Claim, settlement: Settlement) -> None:
-        asked = self._open[claim.hold] = _Open(plan_of(claim, self.now()))
+        asked = self._open[claim.hold] = Open(plan_of(claim, self.now()))
         asked.sent = True  # perhaps by another process: the store knows
         self.settle(claim.hold, settlement)
         await self._confirmed()
@@ -371,7 +336,7 @@ class RedisLedger:
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         claim = Claim("", "", "", "", tuple((b, 0) for b in buckets), tuple((b, 0) for b in budgets))
-        asked = _Open(plan_of(claim, self.now()))
+        asked = Open(plan_of(claim, self.now()))
         reply = await self._reserve("", asked)
         if reply.said == Said.STALE:
             asked.plan = plan_of(claim, self.now())
@@ -379,39 +344,6 @@ class RedisLedger:
         if reply.said != Said.REFUSED:
             raise StoreDown(f"the store answered {Said(reply.said).name}")
         return Peek(levels_of(buckets, asked.plan, reply), standings_of(budgets, asked.plan, reply))
-
-    def link(self) -> Link:
-        """The way to the store while it is open, also for the list of work. Raises StoreDown."""
-        if self._link.batcher is None or not self._link.ready:
-            raise StoreDown(self._link.fault)
-        return self._link
-
-    def _batcher(self) -> Batcher:
-        batcher = self.link().batcher
-        assert batcher is not None
-        return batcher
-
-    async def holders(self, team: str) -> list[Holder]:
-        return await cold.holders(self._batcher(), self.keys, team)
-
-    async def rows(self, grain: Grain, first: str, last: str, team: str | None = None) -> list[Row]:
-        return await cold.rows(self._batcher(), self.keys, grain, first, last, team)
-
-    async def raise_budget(self, owner: str, per: Period, nano: int, until: float) -> None:
-        packed = struct.pack("<dd", nano, until * 1000)
-        await self._batcher().call("HSET", self.keys.owner(owner), f"raise|{per}", packed, patient=True)
-
-    # -- auditing
-
-    async def snapshot(self, periods: Sequence[str], purses: Sequence[Purse], writers: Sequence[str]) -> Snapshot:
-        return await cold.snapshot(self._batcher(), self.keys, periods, purses, writers)
-
-    async def amend(self, missing: Amendment) -> None:
-        await cold.amend(self._batcher(), self.keys, missing)
-        self._link.renew_now()
-
-    async def accept_empty(self) -> None:
-        await self.amend(Amendment({}, {}, {}))
 
     @property
     def health(self) -> Health:

@@ -1,6 +1,5 @@
 """What is special about the store of one process: its files, its clocks and its restarts."""
 
-import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -129,7 +128,7 @@ async def test_old_rows_are_forgotten(open_embedded, tmp_path: Path, clocks: Clo
     for days in (92, 93, 395, 427):
         clocks.wall = day_start("2026-11-30") + days * DAY_MS
         ledger = await open_embedded(tmp_path, **clocks.options())
-        await asyncio.get_running_loop().run_in_executor(ledger._thread, ledger._file.prune, clocks.wall)
+        await ledger._commits.in_thread(ledger._file.prune, clocks.wall)
         rows = [await ledger.rows("day", "2026-11-30", "2026-11-30"), await ledger.rows("month", "2026-11", "2026-11")]
         kept.append([len(found) for found in rows])
         await ledger.stop()
