@@ -13,12 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core import retries
 from gateway.core.audit import Amendment, Purse, Snapshot
 from gateway.core.book import Booked, Reply, Said
 from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdict
 from gateway.core.plan import Charge, Entry, Opened, Plan, charge_of, entry_of, plan_of
-from gateway.core.retries import Asked, Retry, RetryVerdict, Tried
+from gateway.core.retries import Retry, RetryVerdict
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
 from gateway.store import cold, scripts
 from gateway.store.address import Dialler, read_url
@@ -29,6 +28,7 @@ from gateway.store.ledger import Grain, Health, Holder, Observer, Peek, Row, Sil
 from gateway.store.link import Link
 from gateway.store.memory import Memory
 from gateway.store.outbox import Outbox
+from gateway.store.retrying import retried
 from gateway.store.sweep import SWEEP_SECONDS, Sweeper
 
 LEASE_MS = 20_000
@@ -191,39 +191,15 @@ class RedisLedger:
         return reply
 
     async def retry(self, retry: Retry) -> RetryVerdict:
-        began = time.monotonic()
-        asked = retries.asked_of(retry)
-        held = self._open.get(retry.hold)
-        before = held.plan if held is not None else None
-        try:
-            tried = await self._retry(retry, asked, held)
-        except StoreDown:
-            self._observer.timed("retry", time.monotonic() - began, failed=True)
-            raise
-        self._observer.timed("retry", time.monotonic() - began, failed=False)
-        if held is not None and before is not None and tried.said != Said.GRANTED:
-            held.plan = before
-        return retries.verdict_of(retry, asked, tried)
-
-    async def _retry(self, retry: Retry, asked: Asked, held: _Open | None) -> Tried:
-        link, keys = self._link, self.keys
-        if not link.ready or link.batcher is None or link.batcher.stalled:
-            raise StoreDown(link.fault or "an answer is overdue")
-        plan = b""
-        if retry.leaves:
-            if held is None:
-                return Tried(Said.BARRED)
-            # From here on the store may hold the one or the other; the settlement leaves it to the store.
-            held.plan = retries.moved(held.plan, asked)
-            plan = msgspec.msgpack.encode(held.plan)
-        names = [keys.store, keys.holds(self._writer), *map(keys.owner, asked.owners)]
-        part = msgspec.msgpack.encode(asked.part)
-        args: list[bytes | str | int] = [self._memory.epoch, retry.hold, asked.cost, part, asked.leaves, plan]
-        tried = Tried.of(await link.script(scripts.RETRY, names, args))
-        if tried.said == Said.EPOCH:
-            link.doubt("retry: EPOCH")
-            raise StoreDown("this is not the store it was a moment ago")
-        return tried
+        return await retried(
+            retry,
+            self._open.get(retry.hold),
+            link=self._link,
+            keys=self.keys,
+            writer=self._writer,
+            epoch=self._memory.epoch,
+            observer=self._observer,
+        )
 
     def settle(self, hold: str, settlement: Settlement) -> str:
         asked = self._open.pop(hold, None)
