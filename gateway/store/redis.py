@@ -28,7 +28,7 @@ from gateway.store.ledger import Grain, Health, Holder, Observer, Peek, Row, Sil
 from gateway.store.link import Link
 from gateway.store.memory import Memory
 from gateway.store.outbox import Outbox
-from gateway.store.retrying import retried
+from gateway.store.retrying import Open, retried
 from gateway.store.sweep import SWEEP_SECONDS, Sweeper
 
 LEASE_MS = 20_000
@@ -37,16 +37,6 @@ FIRST_TRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 CONFIRM_SECONDS = 5.0
 CONFIRM_LOOK_SECONDS = 0.005
-
-
-class _Open:
-    """A claim that was asked for and not yet settled."""
-
-    __slots__ = ("plan", "sent")
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.sent = False  # the store may hold it, whatever was or was not answered
 
 
 class RedisLedger:
@@ -72,7 +62,7 @@ class RedisLedger:
         self._dir = state_dir
         self._memory = Memory(state_dir / f"store-{namespace}.json")
         self._writer = "w" + secrets.token_hex(8)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._n = 0
         self._lost = False
         self._suspect = False  # another epoch was seen; whether data was lost is being found out
@@ -159,7 +149,7 @@ class RedisLedger:
         if claim.refs:
             raise NotImplementedError("the registry of owned objects is not part of this store yet")
         began = time.monotonic()
-        asked = self._open[claim.hold] = _Open(plan_of(claim, self.now()))
+        asked = self._open[claim.hold] = Open(plan_of(claim, self.now()))
         try:
             reply = await self._reserve(claim.hold, asked)
             if reply.said == Said.STALE:
@@ -179,7 +169,7 @@ class RedisLedger:
             self._open.pop(claim.hold, None)
         return verdict_of(claim, asked.plan, reply)
 
-    async def _reserve(self, hold: str, asked: _Open) -> Reply:
+    async def _reserve(self, hold: str, asked: Open) -> Reply:
         link, keys, plan = self._link, self.keys, asked.plan
         if not link.ready or link.batcher is None or link.batcher.stalled:
             raise StoreDown(link.fault or "an answer is overdue")
@@ -226,7 +216,7 @@ class RedisLedger:
         record = await self._batcher().call("HGET", self.keys.unleased, hold, patient=True)
         if record is None:
             return False
-        asked = self._open[hold] = _Open(cold.plan_in(record))
+        asked = self._open[hold] = Open(cold.plan_in(record))
         asked.sent = True
         return True
 
@@ -239,7 +229,7 @@ class RedisLedger:
         await self._confirmed()
 
     async def book(self, claim: Claim, settlement: Settlement) -> None:
-        asked = self._open[claim.hold] = _Open(plan_of(claim, self.now()))
+        asked = self._open[claim.hold] = Open(plan_of(claim, self.now()))
         asked.sent = True  # perhaps by another process: the store knows
         self.settle(claim.hold, settlement)
         await self._confirmed()
@@ -347,7 +337,7 @@ class RedisLedger:
 
     async def peek(self, buckets: Sequence[Bucket], budgets: Sequence[Budget]) -> Peek:
         claim = Claim("", "", "", "", tuple((b, 0) for b in buckets), tuple((b, 0) for b in budgets))
-        asked = _Open(plan_of(claim, self.now()))
+        asked = Open(plan_of(claim, self.now()))
         reply = await self._reserve("", asked)
         if reply.said == Said.STALE:
             asked.plan = plan_of(claim, self.now())

@@ -5,7 +5,6 @@ or was not answered, the settlement then names all buckets and leaves it to the 
 """
 
 import time
-from typing import Protocol
 
 import msgspec
 
@@ -18,10 +17,14 @@ from gateway.store.ledger import Observer, StoreDown
 from gateway.store.link import Link
 
 
-class Open(Protocol):
+class Open:
     """A claim that was asked for and not yet settled."""
 
-    plan: Plan
+    __slots__ = ("plan", "sent")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.sent = False  # the store may hold it, whatever was or was not answered
 
 
 async def retried(
