@@ -28,7 +28,7 @@ from gateway.ops import Ops
 from gateway.platforms.claude import ClaudePlatform
 from gateway.policy import Outcome, PolicyFaults, Watch
 from gateway.proxy import Proxy
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsFaults
 from gateway.store.embedded import Embedded
 from gateway.store.guarded import Guarded
 from gateway.store.ledger import Ledger, StoreDown
@@ -39,6 +39,8 @@ from gateway.tasks import Tasks
 from gateway.upstream import Upstream
 from gateway.webhook import Webhook
 from gateway.wire.client import HttpClient
+from gateway.wire.dial import tls_context
+from gateway.wire.pool import PoolLimits
 from gateway.wire.proxies import proxies
 from gateway.wire.server import Server
 
@@ -117,7 +119,7 @@ class App:
         marks: Headers | None = None,
     ) -> "App":
         """The process as its settings describe it."""
-        client = HttpClient(proxies=proxies(env))
+        client = client_of(settings, env)
         return cls(settings, policy, lambda observer: ledger_of(settings, observer), log, client=client, marks=marks)
 
     async def start(self) -> None:
@@ -187,6 +189,20 @@ class App:
         self._log.info("draining", running=self.server.running)
         await self.stop(hurry)
         watching.cancel()
+
+
+def client_of(settings: Settings, env: Mapping[str, str]) -> HttpClient:
+    """The way out as the environment prescribes it. SettingsFaults when it can't be gone."""
+    authorities = env.get("SSL_CERT_FILE")
+    try:
+        way = proxies(env)
+        tls = tls_context(authorities) if authorities else None
+    except ValueError as error:
+        raise SettingsFaults([str(error)]) from None
+    except OSError as error:
+        raise SettingsFaults([f"SSL_CERT_FILE: {authorities} can't be used: {error.strerror or error}"]) from None
+    limits = PoolLimits(connections=settings.upstream_connections, age_seconds=settings.upstream_connection_seconds)
+    return HttpClient(limits=limits, proxies=way, tls=tls)
 
 
 def ledger_of(settings: Settings, observer: LedgerObserver) -> Ledger:

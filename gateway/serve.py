@@ -45,7 +45,7 @@ def serve(config: Path | None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, environment(), log))
-    except PolicyFaults as faults:
+    except (PolicyFaults, SettingsFaults) as faults:
         print(faults, file=sys.stderr)
         return 2
     except OSError as error:

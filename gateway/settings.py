@@ -90,6 +90,15 @@ class Settings(BaseSettings):
     connect_seconds: Timeout = Field(10.0, description="Longest wait for a connection to Claude, TLS included.")
     first_byte_seconds: Timeout = Field(600.0, description="Longest wait for the head of Claude's answer.")
     idle_seconds: Timeout = Field(600.0, description="Longest silence within Claude's answer.")
+    upstream_connections: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most connections to one address of Claude; further requests wait.",
+    )
+    upstream_connection_seconds: Timeout = Field(
+        300.0, description="Age from which a connection to Claude is not used again; a new one asks DNS anew."
+    )
 
     @field_validator("port", "ops_port", mode="before")
     @classmethod

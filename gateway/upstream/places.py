@@ -175,6 +175,16 @@ class Places:
             self._key_changed(place.workspace.name, place.key, "benched")
             self._told.overload("key_benched", workspace=place.workspace.name, key=place.key.name, reason=reason)
 
+    def left(self, place: Place, now: float) -> None:
+        """An attempt is over for good: its answer was relayed, or thrown away."""
+        place.state.leave()
+        if self.pool(place.workspace.name).done(place.key, now):
+            self._silent(place.workspace.name, place.key)
+
+    def _silent(self, workspace: str, key: UpstreamKey) -> None:
+        """The policy has dropped the key and no call is out with it: for this process it may be revoked."""
+        self._told.overload("key_silent", workspace=workspace, key=key.name)
+
     def set_key(self, workspace: Workspace, key: str, state: KeyState, now: float) -> None:
         """An operator's word. KeyError when the workspace has no such key."""
         found = next((each for each in workspace.keys if each.name == key), None)
@@ -192,7 +202,8 @@ class Places:
         """A policy came into force: its keys are shown, those it no longer has are forgotten."""
         for workspace in policy.workspaces.values():
             pool = self.pool(workspace.name)
-            pool.keep(workspace.keys)
+            for key in pool.keep(workspace.keys):
+                self._silent(workspace.name, key)
             for key in workspace.keys:
                 self._key_changed(workspace.name, key, pool.of(key).state)
 

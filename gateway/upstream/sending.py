@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gateway.core.claims import retry_takes, workspace_takes
@@ -188,10 +189,15 @@ class Upstream:
             place = await self._enter(journey, workspace)
             if isinstance(place, Shut):
                 continue
-            if await self._paid(journey, leaving.name, workspace, moves=True, free=free):
+            paid = False
+            try:
+                paid = await self._paid(journey, leaving.name, workspace, moves=True, free=free)
+            finally:
+                if not paid:
+                    place.state.leave()
+            if paid:
                 journey.left.append(leaving.name)
                 return place
-            place.state.leave()
         journey.refused = refused
         return None
 
@@ -238,7 +244,7 @@ class Upstream:
         except BaseException:
             attempt.outcome = "abandoned"
             x.unanswered = "cancelled" if sent else None
-            place.state.leave()
+            self._left(place)
             if answer is not None:
                 answer.close()
             raise
@@ -249,10 +255,13 @@ class Upstream:
         attempt.outcome = made.outcome.name
         self.places.learn(place, made.outcome, headers, time.monotonic(), time.time())
         if not made.passes:
-            place.state.leave()
+            self._left(place)
             if made.answer is None and answer is not None:
                 answer.close()
         return made
+
+    def _left(self, place: Place) -> None:
+        self.places.left(place, time.monotonic())
 
     async def _look(self, journey: Journey, place: Place, answer: LiveAnswer) -> Made:
         """Read as much of an answer as tells what it is."""
@@ -264,7 +273,7 @@ class Upstream:
                 held, error = b"".join(hold.held), hold.error
             outcome = Outcome(status, first_event_error=error, should_retry=should_retry(headers))
             passes = error is None
-            left = place.state.leave if passes else _nobody
+            left = partial(self._left, place) if passes else _nobody
             return Made(outcome, PassedAnswer(answer, left, held), passes=passes)
         body, whole = await read_up_to(answer, ERROR_BODY_LIMIT)
         plain = decoded(body, lookup(headers, b"content-encoding"))

@@ -35,6 +35,7 @@ def _key(pool: KeyPool, key: UpstreamKey, epoch: float) -> dict[str, Any]:
         "reason": standing.reason or None,
         "since": round(standing.since + epoch, 3) if standing.since else None,
         "used": round(standing.used + epoch, 3) if standing.used is not None else None,
+        "under_way": standing.under_way,
         "kind": "federation" if key.federation is not None else "secret",
     }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from gateway.core.http import Fault, Origin, UpstreamFailed
 from gateway.wire.connection import Connection
+from gateway.wire.keepalive import keep_alive
 from gateway.wire.proxies import ProxyServer
 
 # An address that has not answered after this long is left for the next one: a dead IPv6 route costs a second, not the
@@ -77,12 +78,7 @@ async def _tcp(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
 
 def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Ten minutes of silence are normal here; NAT gateways and load balancers forget silent flows after 5 or less.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):  # absent on macOS
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5)
+    keep_alive(sock)
 
 
 async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, proxy: ProxyServer) -> None:

@@ -7,6 +7,7 @@ would show a team's key) are replaced here.
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -18,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.core.errors import GatewayError
 from gateway.core.http import Headers
+from gateway.wire.keepalive import keep_alive
 
 # Well above what real clients send (a JWT, dozens of betas) and what load balancers let through.
 _LONGEST_HEADER = 256 * 1024
@@ -233,6 +235,12 @@ class Connection(RequestHandler):
         self._owner = owner
         self.head_since: float | None = None
         self.http_1_1 = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            keep_alive(sock)
 
     def data_received(self, data: bytes) -> None:
         if self.head_since is None and not self._request_in_progress:

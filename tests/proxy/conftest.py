@@ -1,7 +1,7 @@
 """A gateway in this process: the production listener, the production client, real sockets on both sides."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +11,12 @@ import msgspec
 import pytest
 import structlog
 
-from gateway.app import App, ledger_of
+from gateway.app import App, client_of, ledger_of
 from gateway.core.http import Headers
 from gateway.core.teams import GatewayKey, Policy, Team, UpstreamKey, Workspace
 from gateway.policy import assemble
 from gateway.prices_file import default_table
 from gateway.settings import Settings
-from gateway.wire.client import HttpClient
 from tests.raw import RawAnswer, RawClient
 
 KEY = "gwk_test_of_team_search"
@@ -78,14 +77,17 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """`await start(upstream.url, policy changes of team search…, settings=…)`."""
     started: list[Running] = []
 
-    async def begin(upstream: str, *, settings: dict[str, Any] | None = None, **team: Any) -> Running:
+    async def begin(
+        upstream: str, *, settings: dict[str, Any] | None = None, env: Mapping[str, str] | None = None, **team: Any
+    ) -> Running:
         chosen = Settings(
             _env_file=None, port=0, ops_port=0, state_dir=tmp_path / str(len(started)), **(settings or {})
         )
         running = Running(None)  # type: ignore[arg-type]  # filled in below: the log needs it first
         log = structlog.wrap_logger(_Lines(running.lines), processors=[_keep])
+        client = client_of(chosen, env or {})
         running.app = App(
-            chosen, policy_for(upstream, **team), lambda observer: ledger_of(chosen, observer), log, client=HttpClient()
+            chosen, policy_for(upstream, **team), lambda observer: ledger_of(chosen, observer), log, client=client
         )
         await running.app.start()
         started.append(running)

@@ -37,6 +37,8 @@ DEFAULTS = {
     "connect_seconds": 10.0,
     "first_byte_seconds": 600.0,
     "idle_seconds": 600.0,
+    "upstream_connections": 1000,
+    "upstream_connection_seconds": 300.0,
 }
 
 

@@ -16,17 +16,22 @@ KeyState = Literal["active", "draining", "benched"]
 
 # A 401 may have been Claude's own mistake. When no other key is left, a benched one is tried again this often.
 SECOND_CHANCE: Final = 30.0
+BY_HAND: Final = "by hand"
 
 
 @dataclass(slots=True)
 class Standing:
-    """How one key is. `used` is when it went out last, `reason` why it is benched."""
+    """How one key is. `used` is when it went out last, `under_way` the calls that are out with it."""
 
     state: KeyState = "active"
-    reason: str = ""
+    reason: str = ""  # why it is benched
     since: float = 0.0
     used: float | None = None
+    under_way: int = 0
     next_chance: float = 0.0
+
+    def become(self, state: KeyState, reason: str, now: float, next_chance: float) -> None:
+        self.state, self.reason, self.since, self.next_chance = state, reason, now, next_chance
 
 
 class KeyPool:
@@ -34,6 +39,7 @@ class KeyPool:
 
     def __init__(self) -> None:
         self._standings: dict[UpstreamKey, Standing] = {}
+        self._dropped: set[UpstreamKey] = set()
 
     def of(self, key: UpstreamKey) -> Standing:
         standing = self._standings.get(key)
@@ -54,41 +60,57 @@ class KeyPool:
         return rendezvous(due, team)
 
     def sent(self, key: UpstreamKey, now: float) -> None:
-        """A request goes out with it; of a benched key that was the one for the next while."""
+        """A call goes out with it; of a benched key that was the one for the next while. `done` must follow."""
         standing = self.of(key)
         standing.used = now
+        standing.under_way += 1
         if standing.state == "benched":
             standing.next_chance = max(standing.next_chance, now + SECOND_CHANCE)
+
+    def done(self, key: UpstreamKey, now: float) -> bool:
+        """A call that went out with it is over, its answer relayed. True: it was the last one of a dropped key."""
+        standing = self.of(key)
+        standing.under_way -= 1
+        standing.used = now
+        if standing.under_way or key not in self._dropped:
+            return False
+        self._forget(key)
+        return True
 
     def bench(self, key: UpstreamKey, reason: str, now: float) -> bool:
         """Claude refused the key. True when that is news."""
         standing = self.of(key)
         news = standing.state != "benched"
-        self._standings[key] = Standing("benched", reason, now, standing.used, now + SECOND_CHANCE)
+        if standing.reason != BY_HAND:
+            standing.become("benched", reason, now, now + SECOND_CHANCE)
         return news
 
     def worked(self, key: UpstreamKey, now: float) -> bool:
         """Claude accepted the key. True when it had been benched by a refusal and is active again."""
         standing = self.of(key)
-        standing.used = now
         if standing.state != "benched" or standing.reason == BY_HAND:
             return False
-        self._standings[key] = Standing("active", "", now, now)
+        standing.become("active", "", now, 0.0)
         return True
 
     def set(self, key: UpstreamKey, state: KeyState, now: float) -> None:
         """An operator's word. A key benched by hand gets no second chance."""
-        chance = float("inf") if state == "benched" else 0.0
-        reason = BY_HAND if state == "benched" else ""
-        self._standings[key] = Standing(state, reason, now, self.of(key).used, chance)
+        benched = state == "benched"
+        self.of(key).become(state, BY_HAND if benched else "", now, float("inf") if benched else 0.0)
 
-    def keep(self, keys: Iterable[UpstreamKey]) -> None:
-        """Forget the keys that the policy no longer has."""
+    def keep(self, keys: Iterable[UpstreamKey]) -> list[UpstreamKey]:
+        """Drop the keys that the policy no longer has. Those with calls still out stay until the last one is over; the
+        others are returned: they are silent from now on."""
         kept = set(keys)
-        self._standings = {key: standing for key, standing in self._standings.items() if key in kept}
+        self._dropped = self._standings.keys() - kept
+        silent = [key for key in self._dropped if not self._standings[key].under_way]
+        for key in silent:
+            self._forget(key)
+        return silent
 
-
-BY_HAND: Final = "by hand"
+    def _forget(self, key: UpstreamKey) -> None:
+        self._dropped.discard(key)
+        del self._standings[key]
 
 
 def rendezvous(keys: Iterable[UpstreamKey], team: str) -> UpstreamKey:

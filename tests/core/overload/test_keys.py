@@ -100,12 +100,26 @@ def test_those_tried_are_left_out() -> None:
 
 
 def test_it_forgets_what_policy_dropped() -> None:
-    """Keys that are not in the policy any more leave nothing behind."""
+    """Keys that are not in the policy any more leave nothing behind, and are said to be silent."""
     pool = KeyPool()
     pool.bench(KEYS[0], "401", 0.0)
-    pool.keep(KEYS[1:])
 
+    assert KEYS[:1] == pool.keep(KEYS[1:])
     assert pool.of(KEYS[0]).state == "active"
+
+
+def test_a_dropped_key_lives_as_long_as_its_calls() -> None:
+    """A key with calls out is silent when the last of them is over, and not before."""
+    pool = KeyPool()
+    pool.sent(KEYS[0], 1.0)
+    pool.sent(KEYS[0], 2.0)
+    pool.sent(KEYS[1], 2.0)
+
+    assert [] == pool.keep(KEYS[1:])
+    assert (2, 2.0) == (pool.of(KEYS[0]).under_way, pool.of(KEYS[0]).used)
+    assert [False, True] == [pool.done(KEYS[0], now) for now in (3.0, 4.0)]
+    assert not pool.done(KEYS[1], 5.0)
+    assert (0, 5.0) == (pool.of(KEYS[1]).under_way, pool.of(KEYS[1]).used)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["bench", "drain", "activate", "worked"])), max_size=30))
