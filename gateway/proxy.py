@@ -34,7 +34,7 @@ from gateway.relay import Tap, answer_json, end_broken, end_quietly, read_whole,
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.waiting import Waiting
 from gateway.upstream import Upstream
-from gateway.wire.server import ClientGone, Incoming
+from gateway.wire.incoming import ClientGone, Incoming
 
 
 class Proxy:
