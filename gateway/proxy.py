@@ -110,6 +110,9 @@ class Proxy:
             sending = self._upstream.send(x, draft)
             outlasts = x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS
             answer = await (self._drains.outlast(x, sending) if outlasts else sending)
+            draft.body = None
+            if body is not None:
+                body.release()  # no attempt can follow, and the answer may take an hour
             tap = tap_of(x, answer)
             if route.stream:
                 self._watch(x)
