@@ -7,7 +7,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format lock clean run-environment dev-environment clients-environment
+.PHONY: help run test check lint types format figures lock clean run-environment dev-environment clients-environment
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -31,6 +31,9 @@ types: dev-environment ## mypy --strict
 format: dev-environment ## format the code and mend what lint can mend
 	@$(DEV) -m ruff format .
 	@$(DEV) -m ruff check --fix .
+
+figures: dev-environment ## print start time, memory of large bodies, stalls, throughput (ARGS="stall files" for some)
+	@$(DEV) -m tests.bench.first_figures $(ARGS)
 
 lock: dev-environment ## resolve pyproject.toml into the lock files (ARGS=--upgrade for the newest of everything)
 	@$(DEV) scripts/lock.py $(ARGS)

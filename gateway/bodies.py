@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.core.errors import GatewayError
 from gateway.core.headers import content_coding, lookup
 from gateway.core.json_fields import Steps, T
-from gateway.wire.server import Incoming
+from gateway.wire.incoming import Incoming
 
 _SLICE = 1024 * 1024
 # Below this a body passes even when the cap is reached: the gateway must still serve what costs it nothing.

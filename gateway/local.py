@@ -23,7 +23,7 @@ from gateway.relay import answer_json
 from gateway.store.ledger import Ledger
 from gateway.upstream import Upstream
 from gateway.usage_report import grouped, groups_of, range_of, total
-from gateway.wire.server import Incoming
+from gateway.wire.incoming import Incoming
 
 _DEADLINE_SECONDS = 0.9
 _FRESH_SECONDS = 300.0

@@ -35,7 +35,7 @@ from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.waiting import Waiting
 from gateway.tasks import Tasks
 from gateway.upstream import Upstream
-from gateway.wire.server import ClientGone, Incoming
+from gateway.wire.incoming import ClientGone, Incoming
 
 
 class Proxy:
@@ -120,6 +120,9 @@ class Proxy:
             sending = self._tasks.begin(x, draft) if route.starts else self._upstream.send(x, draft)
             outlasts = (x.team.on_disconnect == "drain" and route.weigh is Weigh.TOKENS) or goes_on(route)
             answer = await (self._drains.outlast(x, sending) if outlasts else sending)
+            draft.body = None
+            if body is not None:
+                body.release()  # no attempt can follow, and the answer may take an hour
             tap = tap_of(x, answer)
             if route.stream:
                 tap.feed = self._tasks.listening(matched.ids["session"], tap.feed)

@@ -15,7 +15,7 @@ from gateway.core.headers import client_headers, content_coding, lookup
 from gateway.core.http import Answer, Headers, UpstreamFailed
 from gateway.core.meter import Meter
 from gateway.core.metering import EventMeter, meter_of
-from gateway.wire.server import Incoming
+from gateway.wire.incoming import Incoming
 
 
 def is_stream(answer: Answer) -> bool:

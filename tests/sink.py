@@ -30,8 +30,10 @@ def pattern(size: int) -> bytes:
 
 @dataclass
 class Taken:
-    """One request's body: how much there was, and its checksum."""
+    """One request, and of its body how much there was and its checksum."""
 
+    line: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     size: int = 0
     checksum: int = 0
 
@@ -98,7 +100,11 @@ class _Connection(asyncio.Protocol):
         self._asked, self._body = {}, Taken()
         self._sink.taken.append(self._body)
 
+    def on_url(self, target: bytes) -> None:
+        self._body.line = f"{self._parser.get_method().decode()} {target.decode('latin-1')}"
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._body.headers[name.decode().lower()] = value.decode("latin-1")
         if name.lower() == b"x-sink":
             word, _, number = value.decode().partition("=")
             self._asked[word] = float(number)

@@ -1,7 +1,8 @@
 """Asks for `/api/hello` over and over on one connection; for each line on stdin prints count, median and worst since.
 
-The gateway's loop as a neighbour sees it, from a process of its own. Run by first_figures.py: python -m tests.bench.probe
-PORT
+The gateway's loop as a neighbour sees it, from a process of its own.
+
+Run by first_figures.py: python -m tests.bench.probe PORT
 """
 
 import select

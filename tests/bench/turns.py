@@ -37,7 +37,7 @@ def tell(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.events.Handle._run = timed  # type: ignore[method-assign,assignment]
     uvloop.new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
     signal.signal(signal.SIGUSR1, tell)
     from gateway.cli import main

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -75,13 +76,20 @@ def policy_for(
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """`await start(upstream.url, policy changes of team search…, settings=…)`."""
+    async with starting(tmp_path) as begin:
+        yield begin
+
+
+@asynccontextmanager
+async def starting(directory: Path) -> AsyncIterator[Start]:
+    """The same for a test with a loop of its own; what was started is stopped at the end."""
     started: list[Running] = []
 
     async def begin(
         upstream: str, *, settings: dict[str, Any] | None = None, env: Mapping[str, str] | None = None, **team: Any
     ) -> Running:
         chosen = Settings(
-            _env_file=None, port=0, ops_port=0, state_dir=tmp_path / str(len(started)), **(settings or {})
+            _env_file=None, port=0, ops_port=0, state_dir=directory / str(len(started)), **(settings or {})
         )
         running = Running(None)  # type: ignore[arg-type]  # filled in below: the log needs it first
         log = structlog.wrap_logger(_Lines(running.lines), processors=[_keep])
@@ -93,11 +101,13 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         started.append(running)
         return running
 
-    yield begin
-    for running in started:
-        hurry = asyncio.Event()
-        hurry.set()
-        await running.app.stop(hurry)
+    try:
+        yield begin
+    finally:
+        for running in started:
+            hurry = asyncio.Event()
+            hurry.set()
+            await running.app.stop(hurry)
 
 
 class _Lines:

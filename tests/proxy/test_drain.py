@@ -94,3 +94,20 @@ async def test_body_under_way_when_the_drain_ends(start: Start) -> None:
 
     assert got.error[:2] == (529, "overloaded_error")
     assert (got.value(b"x-should-retry"), got.value(b"retry-after")) == (b"true", b"1")
+
+
+async def test_head_that_was_about_to_leave_when_the_drain_ends(start: Start) -> None:
+    """An answer of which nothing has left gives way to the refusal whole, framing and all."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    came = asyncio.Event()
+    async with Scripted([read_request(), send(head), tell(came), stall()]) as upstream:
+        gateway = await start(upstream.url, settings={"drain_delay_seconds": 0, "drain_seconds": 0.1})
+        async with gateway.client() as client:
+            client.send(request("POST", "/v1/messages", body=ASK, key=KEY))
+            await came.wait()
+            await asyncio.sleep(0.05)
+            await gateway.app.stop(asyncio.Event())
+            got = await client.answer()
+
+    assert got.error[:2] == (529, "overloaded_error")
+    assert got.values(b"transfer-encoding") == []
