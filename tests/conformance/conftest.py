@@ -1,9 +1,11 @@
 """The clients, the simulator and the gateway, each started when the first test asks for it, once per test process."""
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,17 +20,37 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conformance")
 
 
-@pytest.fixture(scope="session")
-def simulator(scratch: Path) -> Iterator[str]:
-    with processes.simulator(scratch) as url:
-        yield url
+class Place(NamedTuple):
+    """A simulator and the gateway in front of it."""
+
+    simulator: str
+    gateway: str
+
+
+@contextlib.contextmanager
+def place_for(cases: Iterable[table.Case], scratch: Path) -> Iterator[Place]:
+    with (
+        processes.simulator(scratch) as simulator,
+        processes.gateway_of_workspaces(scratch, simulator, [case.workspace("through") for case in cases]) as gateway,
+    ):
+        yield Place(simulator, gateway)
 
 
 @pytest.fixture(scope="session")
-def gateway(scratch: Path, simulator: str) -> Iterator[str]:
-    workspaces = [table.workspace_of(client, probe, "through") for client, probe in table.CASES]
-    with processes.gateway_of_workspaces(scratch, simulator, workspaces) as url:
-        yield url
+def shared_place(scratch: Path) -> Iterator[Place]:
+    with place_for(table.CASES, scratch) as place:
+        yield place
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where the test's case is at home."""
+    case: table.Case = request.getfixturevalue("case")
+    if case.fault in table.ALONE:
+        with place_for([case], tmp_path) as place:
+            yield place
+    else:
+        yield request.getfixturevalue("shared_place")
 
 
 def installed(*parts: str) -> Path:
@@ -65,12 +87,18 @@ def runtimes(scratch: Path) -> Iterator[dict[str, Runtime]]:
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, scratch: Path, runtimes: dict[str, Runtime]) -> Runtime:
+def client(name: str, scratch: Path, runtimes: dict[str, Runtime]) -> Runtime:
     """The client that the test's parameter names."""
-    name: str = request.param
     if name not in runtimes:
         runtimes[name] = start(name, scratch)
     return runtimes[name]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """The client's name, where the test's parameter is a whole case."""
+    case: table.Case = request.getfixturevalue("case")
+    return case.client
 
 
 def start(name: str, scratch: Path) -> Runtime:

@@ -44,7 +44,7 @@ def program(arguments: Sequence[str], *, says: str, log: Path, environment: Mapp
 @contextlib.contextmanager
 def simulator(scratch: Path) -> Iterator[str]:
     """Batches end quickly; everything else is as in production."""
-    arguments = ["gateway.simulator", "--port", "0", "--batch-seconds", "0.8"]
+    arguments = ["gateway.simulator", "--port", "0", "--batch-seconds", "1.2"]
     with program(
         arguments, says=r"(http://\S+)", log=scratch / "simulator.log", environment=bare_environment(scratch)
     ) as url:

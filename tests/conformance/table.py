@@ -3,9 +3,10 @@
 A new behaviour of the API is a row here and a function of the same name in each client named beside it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 PYTHON = ("python", "python-0x")
 SDKS = (*PYTHON, "typescript")
@@ -28,6 +29,8 @@ EXCEPTIONS = {
     "status=418": "APIStatusError",
 }
 REFUSALS = tuple(EXCEPTIONS)
+# A limit of the whole organization silences all of its workspaces: such a case has a simulator and a gateway to itself.
+ALONE = frozenset({"usage_limit"})
 # What an answer can be made of, in the simulator's words.
 KINDS = (
     "refusal",
@@ -49,6 +52,8 @@ class Row:
 
     clients: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    each: tuple[str, ...] = ()
+    """Faults that the client asks for itself, one case each: the gateway remembers what Claude refused."""
     faults: Mapping[str, Any] = field(default_factory=dict)
     leaves: bool = False
     """The client leaves before the end, and the API has to notice it."""
@@ -77,7 +82,7 @@ ROWS: dict[str, Row] = {
     "chat_without_max_tokens": Row(("openai",)),
     "chat_stream": Row(("openai",)),
     "chat_tools": Row(("openai",)),
-    "chat_errors": Row(("openai",), {"faults": REFUSALS}),
+    "chat_errors": Row(("openai",), each=REFUSALS),
     "chat_slow_stream": Row(("openai",)),
     "chat_left_midway": Row(("openai",), leaves=True),
     "big_stream": Row(SDKS),
@@ -94,9 +99,9 @@ ROWS: dict[str, Row] = {
     "asynchronous": Row(SDKS),
     "left_midway": Row((*SDKS, "claude-code"), leaves=True),
     "left_before_the_first_byte": Row(SDKS, leaves=True),
-    "errors": Row((*SDKS, "curl"), {"faults": REFUSALS}),
-    "refusals_told": Row(("claude-code",), {"faults": ("usage_limit", "billing", "spend_cap", "overloaded")}),
-    "broken_streams": Row(SDKS, {"faults": ("overloaded_event", "error_event=4")}),
+    "errors": Row((*SDKS, "curl"), each=REFUSALS),
+    "refusals_told": Row(("claude-code",), each=("usage_limit", "billing", "spend_cap", "overloaded")),
+    "broken_streams": Row(SDKS, each=("overloaded_event", "error_event=4")),
     "cut_stream": Row(SDKS),
     "html_error": Row(SDKS),
     "bad_requests": Row(SDKS),
@@ -116,10 +121,30 @@ ROWS: dict[str, Row] = {
 }
 
 
+class Case(NamedTuple):
+    """One test; `fault` is one of the row's `each`, or empty."""
+
+    client: str
+    probe: str
+    fault: str
+
+    def __str__(self) -> str:
+        return "-".join(part for part in self if part)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {**ROWS[self.probe].arguments, **({"fault": self.fault} if self.fault else {})}
+
+    def workspace(self, way: str) -> str:
+        """Each run of each case has one to itself: its lists hold what the probe made, its bill what that cost."""
+        return re.sub(r"[^a-z0-9.]", "", f"{way}.{self.client}.{self.probe}.{self.fault}".rstrip("."))
+
+
 # Clients together, so that a run starts each of them once.
-CASES = tuple((client, probe) for client in CLIENTS for probe, row in ROWS.items() if client in row.clients)
-
-
-def workspace_of(client: str, probe: str, way: str) -> str:
-    """Each run of each case has a workspace to itself: lists hold what the probe made and the bill what it cost."""
-    return f"{way}.{client}.{probe}".replace("-", "")
+CASES = tuple(
+    Case(client, probe, fault)
+    for client in CLIENTS
+    for probe, row in ROWS.items()
+    for fault in row.each or ("",)
+    if client in row.clients
+)

@@ -127,10 +127,9 @@ def upload(base_url: str, key: str) -> Any:
     return answered(f"{base_url}/v1/files", *options)
 
 
-def errors(base_url: str, key: str, faults: list[str]) -> Any:
-    """Error bodies byte for byte."""
-    url = f"{base_url}/v1/messages"
-    return {name: curl(url, *x_api_key(key), "-H", f"x-simulator-fault: {name}", body=prompt()) for name in faults}
+def errors(base_url: str, key: str, fault: str) -> Any:
+    """An error's head and body byte for byte."""
+    return curl(f"{base_url}/v1/messages", *x_api_key(key), "-H", f"x-simulator-fault: {fault}", body=prompt())
 
 
 def long_headers(base_url: str, key: str) -> Any:

@@ -1,13 +1,8 @@
 // Errors with their exceptions, the edges of what is accepted, and the SDK's own retries.
-import { HELLO, MODEL, fault, outcomeOf, seen } from './seen.mjs';
+import { HELLO, MODEL, outcomeOf, seen, under } from './seen.mjs';
 
-export async function errors(client, { faults }) {
-  const found = {};
-  for (const name of faults) {
-    const asked = { model: MODEL, max_tokens: 20, messages: HELLO };
-    found[name] = await outcomeOf(() => client.messages.create(asked, fault(name)));
-  }
-  return found;
+export async function errors(client, { fault }) {
+  return outcomeOf(() => client.messages.create({ model: MODEL, max_tokens: 20, messages: HELLO }, under(fault)));
 }
 
 export async function bad_requests(client) {
@@ -26,7 +21,7 @@ export async function bad_requests(client) {
 
 export async function html_error(client) {
   const asked = { model: MODEL, max_tokens: 20, messages: HELLO };
-  const error = await outcomeOf(() => client.messages.create(asked, fault('html_502')));
+  const error = await outcomeOf(() => client.messages.create(asked, under('html_502')));
   return { class: error.class, status: error.status };
 }
 

@@ -18,7 +18,8 @@ export const WEATHER = {
   input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
 };
 
-export const fault = (name) => ({ headers: { 'x-simulator-fault': name } });
+// The options that let the simulator strike with a fault.
+export const under = (fault) => ({ headers: { 'x-simulator-fault': fault } });
 export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 export const digest = (bytes) => createHash('sha256').update(bytes).digest('hex');
 

@@ -3,16 +3,12 @@
 import base64
 from typing import Any
 
-from tests.conformance.clients.python_sdk.seen import HELLO, MODEL, fault, outcome_of, probe, seen
+from tests.conformance.clients.python_sdk.seen import HELLO, MODEL, outcome_of, probe, seen, under
 
 
 @probe
-def errors(client: Any, faults: list[str]) -> Any:
-    def refused(name: str) -> Any:
-        asked = {"model": MODEL, "max_tokens": 20, "messages": HELLO, "extra_headers": fault(name)}
-        return outcome_of(lambda: client.messages.create(**asked))
-
-    return {name: refused(name) for name in faults}
+def errors(client: Any, fault: str) -> Any:
+    return outcome_of(lambda: client.messages.create(**under(fault), model=MODEL, max_tokens=20, messages=HELLO))
 
 
 @probe
@@ -33,9 +29,7 @@ def bad_requests(client: Any) -> Any:
 @probe
 def html_error(client: Any) -> Any:
     """A page of HTML instead of an API error: the class and status that a caller branches on."""
-    error = outcome_of(
-        lambda: client.messages.create(model=MODEL, max_tokens=20, messages=HELLO, extra_headers=fault("html_502"))
-    )
+    error = outcome_of(lambda: client.messages.create(model=MODEL, max_tokens=20, messages=HELLO, **under("html_502")))
     return {"class": error["class"], "status": error["status"]}
 
 

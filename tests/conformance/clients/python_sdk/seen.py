@@ -61,5 +61,6 @@ def outcome_of(call: Callable[[], Any]) -> Any:
         return raised(error)
 
 
-def fault(name: str) -> dict[str, str]:
-    return {"x-simulator-fault": name}
+def under(fault: str) -> dict[str, Any]:
+    """The argument that lets the simulator strike with a fault."""
+    return {"extra_headers": {"x-simulator-fault": fault}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import anthropic
 
-from tests.conformance.clients.python_sdk.seen import HELLO, LONG, MODEL, fault, outcome_of, probe, raised, seen
+from tests.conformance.clients.python_sdk.seen import HELLO, LONG, MODEL, outcome_of, probe, raised, seen, under
 
 
 @probe
@@ -24,7 +24,7 @@ def big_stream(client: Any) -> Any:
 @probe
 def slow_stream(client: Any) -> Any:
     """Events reach the caller one by one as they are made, not all at the end."""
-    asked = {"model": MODEL, "max_tokens": 40, "messages": HELLO, "extra_headers": fault("slow_drip=0.1")}
+    asked = {"model": MODEL, "max_tokens": 40, "messages": HELLO, **under("slow_drip=0.1")}
     arrived: list[float] = []
     kinds = []
     for event in client.messages.create(**asked, stream=True):
@@ -37,20 +37,20 @@ def slow_stream(client: Any) -> Any:
 def compressed(client: Any) -> Any:
     """Answers that arrive gzipped: plain, streamed event by event, and an error."""
     asked = {"model": MODEL, "max_tokens": 60, "messages": HELLO}
-    plain = client.messages.with_raw_response.create(**asked, extra_headers=fault("gzip"))
-    with client.messages.stream(**asked, extra_headers=fault("gzip")) as answer:
+    plain = client.messages.with_raw_response.create(**asked, **under("gzip"))
+    with client.messages.stream(**asked, **under("gzip")) as answer:
         streamed = seen(answer.get_final_message())
     return {
         "encoding": plain.headers.get("content-encoding"),
         "plain": seen(plain.parse()),
         "streamed": streamed,
-        "error": outcome_of(lambda: client.messages.create(**asked, extra_headers=fault("gzip, error"))),
+        "error": outcome_of(lambda: client.messages.create(**asked, **under("gzip, error"))),
     }
 
 
-def watched(client: Any, name: str) -> tuple[list[str], Exception | None]:
+def watched(client: Any, fault: str) -> tuple[list[str], Exception | None]:
     """The events of a stream under a fault, and what ended it."""
-    asked = {"model": MODEL, "max_tokens": 400, "messages": HELLO, "extra_headers": fault(name)}
+    asked = {"model": MODEL, "max_tokens": 400, "messages": HELLO, **under(fault)}
     kinds: list[str] = []
     try:
         for event in client.messages.create(**asked, stream=True):
@@ -61,13 +61,10 @@ def watched(client: Any, name: str) -> tuple[list[str], Exception | None]:
 
 
 @probe
-def broken_streams(client: Any, faults: list[str]) -> Any:
+def broken_streams(client: Any, fault: str) -> Any:
     """What was seen before the stream broke, and the exception that tells."""
-    found = {}
-    for name in faults:
-        kinds, error = watched(client, name)
-        found[name] = {"events": kinds, "raised": error and raised(error)}
-    return found
+    kinds, error = watched(client, fault)
+    return {"events": kinds, "raised": error and raised(error)}
 
 
 @probe
@@ -80,7 +77,7 @@ def cut_stream(client: Any) -> Any:
 @probe
 def left_midway(client: Any) -> Any:
     """The caller closes the stream after the first words."""
-    asked = {"model": MODEL, "max_tokens": 4000, "messages": LONG, "extra_headers": fault("slow_drip=0.05")}
+    asked = {"model": MODEL, "max_tokens": 4000, "messages": LONG, **under("slow_drip=0.05")}
     with client.messages.stream(**asked) as answer:
         return next(event.type for event in answer if event.type == "content_block_delta")
 
@@ -98,7 +95,7 @@ def left_before_the_first_byte(client: Any) -> Any:
         async with asynchronously(client) as other:
             call: Any = other.messages.create
             asked = {"model": MODEL, "max_tokens": 400, "messages": HELLO}
-            task = asyncio.create_task(call(**asked, extra_headers=fault("slow_first_byte=20")))
+            task = asyncio.create_task(call(**asked, **under("slow_first_byte=20")))
             await asyncio.sleep(0.5)
             task.cancel()
             try:
