@@ -42,7 +42,7 @@ class Forecast:
             return
         now, team, model = time.time(), x.team.name, x.policy.canonical(asked.model)
         run = usage.top()
-        if not usage.web_searches and not usage.iterations:  # with them the input grew while the call ran
+        if not asked.weighed.grows and not usage.iterations:  # else the input may have grown while the call ran
             self.learning.observe_input(
                 team, model, asked.weighed.input(), run.prompt,
                 cacheable=asked.weighed.cacheable, cached=run.cache_read, now=now,

@@ -15,8 +15,8 @@ from gateway.core.estimate import NAMES, Estimate
 
 T = TypeVar("T")
 
-# The prior weighs as much as this many requests made of one cause alone. Tried from 1 to 30: up to 3 a wrong tokenizer is
-# learned in 50 requests (median error 17-21 % to 3-8 %) and a right one is not spoiled (3.0 % to 3.4-4.1 %).
+# The prior weighs as much as this many requests made of one cause alone. Tried from 1 to 30: up to 3 a wrong tokenizer
+# is learned in 50 requests (median error 17-21 % to 3-8 %) and a right one is not spoiled (3.0 % to 3.4-4.1 %).
 PRIOR = 2.0
 FACTORS = (0.2, 5.0)
 RATIOS = (0.25, 4.0)  # of one request: beyond, something else was billed than what was weighed

@@ -21,7 +21,7 @@ RIDGE = 1e-3
 CLOSE = 0.03  # errors below this weigh alike: the fit aims at the median, not at the mean square
 DEFAULT = 1.2  # of a script that no sample has
 HIGHEST = {"other": 2.0}  # too few samples of too different scripts
-LOWEST = {name: 0.3 for name in SCRIPTS} | dict.fromkeys(("small", "capitals", "digits", "signs"), 0.0)
+LOWEST = dict.fromkeys(SCRIPTS, 0.3) | dict.fromkeys(("small", "capitals", "digits", "signs"), 0.0)
 
 Matrix = list[list[float]]
 

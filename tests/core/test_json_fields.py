@@ -81,7 +81,7 @@ def top_pairs(text: str) -> list[tuple[str, Any]]:
 @example('{"a":null,"a":[null]}')
 @example('{"a":1e5,"a":1}')
 @example(" { } ")
-@settings(max_examples=600)
+@settings(max_examples=200)
 def test_fields_agree_with_the_standard_library(text: str) -> None:
     """An object is read as the standard library reads it, unless one of its keys stands there twice."""
     pairs = top_pairs(text)
@@ -104,7 +104,7 @@ PADDING = '{"padding":"' + '\\\\\\"' + ":" * (LARGE + MOST_COLONS) + '\\\\"'
 @given(BODIES)
 @example('{"a":1,"mod\\u0065l":2,"model":2}')
 @example("{}")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_skimmed_fields_agree_with_the_standard_library(text: str) -> None:
     """A large object with too many colons to be decoded in one turn gives the same fields, or the same refusal."""
     pairs = top_pairs(text)
@@ -120,7 +120,7 @@ def test_skimmed_fields_agree_with_the_standard_library(text: str) -> None:
 
 
 @given(BODIES, st.integers(0, 200), st.binary(min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_skimmed_damage_is_malformed_or_read_alike(text: str, place: int, damage: bytes) -> None:
     """What the skimming accepts, the standard library reads alike."""
     tail = text.strip()[1:].encode()
@@ -150,7 +150,7 @@ def test_a_cursor_steps_over_strings_longer_than_its_window(length: int) -> None
 
 
 @given(BODIES, st.integers(0, 200), st.binary(min_size=1, max_size=3))
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_damage_is_malformed_or_read_alike(text: str, place: int, damage: bytes) -> None:
     """Whatever bytes come, the answer is fields that the standard library sees too, or Malformed; nothing else."""
     body = text.encode()
@@ -219,7 +219,7 @@ def test_large_bodies_give_way() -> None:
 
 def test_too_many_keys_are_refused() -> None:
     """An object with more keys than any request has is refused, decoded or skimmed."""
-    for count in (MOST_KEYS + 1, MOST_COLONS * 2):
+    for count in (MOST_KEYS + 1, MOST_COLONS + 1):
         body = json.dumps({f"{index:06}": 0 for index in range(count)}).encode()
         with pytest.raises(Malformed, match="The request body has more than 1,000 keys"):
             fields(body)
