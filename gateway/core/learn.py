@@ -191,9 +191,9 @@ def _quantile(plain: Vector, faded: Vector) -> float | None:
     if plain[0] < OUTPUT_SAMPLES:
         return None
     wanted = QUANTILE * sum(faded[1:])
-    for place, count in enumerate(faded[1:]):
-        if count >= wanted > 0:
-            lower = exp2(place / STEPS_PER_DOUBLING)
-            return lower * (1 + (exp2(1 / STEPS_PER_DOUBLING) - 1) * wanted / count)
-        wanted -= count
-    return exp2(BUCKETS / STEPS_PER_DOUBLING)
+    place = 0
+    while faded[1 + place] < wanted and place < BUCKETS - 1:
+        wanted -= faded[1 + place]
+        place += 1
+    into = min(1.0, wanted / faded[1 + place])
+    return exp2(place / STEPS_PER_DOUBLING) * (1 + (exp2(1 / STEPS_PER_DOUBLING) - 1) * into)

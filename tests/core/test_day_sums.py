@@ -70,6 +70,15 @@ def test_old_days_fade_and_go() -> None:
     assert [sum(0.5 ** (age / 2) for age in range(KEPT_DAYS))] == pytest.approx(faded)
 
 
+def test_days_that_are_over_are_not_kept() -> None:
+    """What the store said of a day goes once the day no longer counts."""
+    sums = DaySums()
+    for day in range(100):
+        sums.refresh(day, {"a#0": 1.0})
+
+    assert list(range(100 - KEPT_DAYS, 100)) == sorted(sums._stored)
+
+
 def test_what_was_not_sent_is_sent_again() -> None:
     """A send that was not confirmed is repeated with what came after it, and counts here all the while."""
     sums = DaySums()

@@ -179,6 +179,11 @@ def test_text_is_found_wherever_it_stands() -> None:
     ]
     for block in blocks:
         assert estimate(block).tokens - EMPTY == pytest.approx(plain, rel=0.1, abs=30), block["type"]
+    function = {"name": "x", "arguments": words}
+    chat = [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function", "function": function}]}
+    ]
+    assert estimate(messages=chat).tokens == pytest.approx(plain, rel=0.1, abs=70)
     assert estimate(system=words).parts["system"] == pytest.approx(plain, rel=0.02)
     assert estimate(tools=[{"name": "x", "description": words}]).parts["tools"] == pytest.approx(
         plain + tokenizer_of(MODEL).tools, rel=0.1

@@ -103,6 +103,9 @@ def test_any_text_instead_of_base64_is_a_size_or_unknown(text: bytes) -> None:
 
 def test_a_jpeg_without_a_frame_is_given_up() -> None:
     """The search for a frame header ends with the data or after a megabyte."""
+    bare = b"\xff\xd8\xff\xd0\xff\x01" + jpeg(5, 7)[2:]  # markers without a length before it
+    assert size_of(bare) == (5, 7)
+
     for data in (b"\xff\xd8" + b"\xff" * 3_000_000, b"\xff\xd8" + b"\xff\xe1\0\0" * 500_000, jpeg(5, 5)[:40]):
         assert size_of_base64(in_json(data)) is None
 

@@ -12,6 +12,7 @@ from msgspec import Raw
 from gateway.core.json_fields import (
     LARGE,
     MOST_COLONS,
+    MOST_ITEMS,
     MOST_KEYS,
     Malformed,
     batch_params,
@@ -141,6 +142,13 @@ def test_a_cursor_steps_over_exactly_one_value(value: str, before: str, after: s
     assert (len(before), len(before) + len(value.encode())) == finish(Cursor(text, len(before), "x").value())
 
 
+@pytest.mark.parametrize("text", ['["a', '[["a"]', '{"a":[1,2', '"abc\\\\\\"', "[" + "1," * WINDOW])
+def test_a_cursor_says_that_a_value_is_cut(text: str) -> None:
+    """A value without an end is refused, wherever it was cut."""
+    with pytest.raises(Malformed, match="x is not valid JSON: data was truncated"):
+        finish(Cursor(text.encode(), 0, "x").value())
+
+
 @pytest.mark.parametrize("length", [WINDOW - 2, WINDOW, 3 * WINDOW])
 def test_a_cursor_steps_over_strings_longer_than_its_window(length: int) -> None:
     """A string that the window cuts is stepped over whole, brackets and escaped quotes in it too."""
@@ -215,6 +223,14 @@ def test_large_bodies_give_way() -> None:
     for text in (b"x", b":"):
         body = b'{"a":"' + text * (10 * UTF8_SLICE) + b'"}'
         assert len(list(fields_in_steps(body))) >= 9
+
+
+def test_too_many_items_are_refused() -> None:
+    """A batch of more items than the API takes is refused before all of them are read."""
+    item = b'{"params":{}}'
+    body = b'{"requests":[' + (item + b",") * MOST_ITEMS + item + b"]}"
+    with pytest.raises(Malformed, match="'requests' has more than 100,000 items"):
+        list(batch_params(body))
 
 
 def test_too_many_keys_are_refused() -> None:

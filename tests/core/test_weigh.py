@@ -315,6 +315,21 @@ def test_millions_of_small_values_are_weighed_as_text(messages: bytes) -> None:
     assert estimate.tokens > 100_000
 
 
+def test_what_is_no_block_in_a_large_list_is_weighed_as_text() -> None:
+    """Blocks of a large message are opened one by one: a stranger among them is text, the others are read."""
+    block = {"type": "text", "text": "x" * 1000}
+    content = (
+        [block] * 300
+        + ["a string", {"type": "document", "source": {"type": "file", "file_id": "file_1"}}]
+        + [block] * 300
+    )
+    found = weighed(messages=[{"role": "user", "content": content}])
+
+    assert (Ref("file", "file_1"),) == found.refs
+    assert found.content.unreadable
+    assert found.content.unknown_documents == 1
+
+
 def test_large_bodies_give_way() -> None:
     """A large body is weighed in many steps: each image, document and run of blocks is one."""
     image = {"type": "image", "source": {"type": "base64", "data": "A" * 1_000_000}}
