@@ -66,7 +66,7 @@ class Forecast:
             self._remember(usage.message_id, run.prompt + run.output)
             if asked.weighed.thread == "continue" and asked.weighed.previous_message_id not in self._threads:
                 return  # most of its input was not in its body: it teaches nothing of estimates
-        if not usage.web_searches and not usage.iterations:  # with them the input grew while the call ran
+        if not asked.weighed.grows and not usage.iterations:  # else the input may have grown while the call ran
             self.learning.observe_input(
                 team, model, self._estimate(asked.weighed), run.prompt,
                 cacheable=asked.weighed.cacheable, cached=run.cache_read, now=now,

@@ -49,6 +49,7 @@ class Source(msgspec.Struct, gc=False):
 
 MESSAGES = msgspec.json.Decoder(list[Message])
 BLOCKS = msgspec.json.Decoder(list[Block])
+ITEMS = msgspec.json.Decoder(list[Raw])
 BLOCK = msgspec.json.Decoder(Block)
 UNREADABLE = (msgspec.DecodeError, RecursionError)
 

@@ -4,7 +4,7 @@ The walk follows the order of the prompt (tools, system, messages) and never fai
 what cannot be read as blocks is weighed as the JSON text that it is. Base64 is never text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -14,6 +14,7 @@ from gateway.core.blocks import (
     BLOCKS,
     BRACE,
     BRACKET,
+    ITEMS,
     MESSAGES,
     NOTHING,
     QUOTE,
@@ -28,7 +29,7 @@ from gateway.core.blocks import (
 from gateway.core.documents import pages_of_base64
 from gateway.core.images import Size, size_of_base64
 from gateway.core.json_fields import Fields, Steps
-from gateway.core.text_counts import FEATURES, SAMPLE_BYTES, SLICE_BYTES, Counts, sampled_counts
+from gateway.core.text_counts import FEATURES, SAMPLE_BYTES, SLICE_BYTES, Counts, Pieces, sampled_counts
 
 PARTS = ("system", "messages", "tools")
 BLOCKS_PER_STEP = 500
@@ -41,7 +42,7 @@ MOST_BRACES = 300_000
 
 DEEPEST = 5  # blocks within blocks: a result, its document, its content, its text
 LEAST_SAMPLE = 512
-VIEWS_PER_STEP = 2000
+PIECES_PER_STEP = 2000
 
 _NO_COUNTS: Counts = [0.0] * len(FEATURES)
 
@@ -86,8 +87,8 @@ class _Walk:
     def __init__(self) -> None:
         self.content = Content()
         self.part = "tools"
-        self.strings: dict[str, list[memoryview]] = {part: [] for part in PARTS}
-        self.values: dict[str, list[memoryview]] = {part: [] for part in PARTS}
+        self.strings = {part: Pieces(strings=True) for part in PARTS}
+        self.values = {part: Pieces(strings=False) for part in PARTS}
         self.thoughts: list[Block] = []  # of the turn under way
         self.depth = 0
         self.size = 0  # bytes of prompt so far
@@ -129,23 +130,25 @@ class _Walk:
     def blocks(self, raw: Raw, *, turn: bool = False) -> Steps[None]:
         """A string, a list of blocks or one block. `turn`: the thinking before it is of an earlier turn, so free."""
         first = opens_with(raw)
-        if first == BRACKET and self.depth < DEEPEST:
-            try:
-                several = BLOCKS.decode(raw)
-            except UNREADABLE:
-                return self.unreadable(raw)
-        elif first == BRACE and self.depth < DEEPEST:
-            several = [BLOCK.decode(raw)]
-        else:
+        if first not in (BRACKET, BRACE) or self.depth >= DEEPEST:
             if turn:
                 self.thoughts.clear()
             return self.string(raw)
-        # Each level of a large value costs a scan of it, so each is a step of its own.
+        # Each level of a large value costs a scan of it, so each is a step of its own, and its blocks are opened one
+        # by one: 50,000 at once would take 30 ms.
         large = len(memoryview(raw)) > BYTES_PER_STEP
+        several: Sequence[Block | Raw] = [raw]
+        if first == BRACKET:
+            try:
+                several = ITEMS.decode(raw) if large else BLOCKS.decode(raw)
+            except UNREADABLE:
+                self.unreadable(raw)
+                return
         if large:
             yield
         self.depth += 1
-        for index, block in enumerate(several):
+        for index, item in enumerate(several):
+            block = item if isinstance(item, Block) else self.opened(item)
             kind = word(block.type)
             if turn and kind != "tool_result":
                 self.thoughts.clear()
@@ -158,18 +161,25 @@ class _Walk:
                 yield
         self.depth -= 1
 
+    def opened(self, raw: Raw) -> Block:
+        """A block that is read by itself; of what is no block, an empty one."""
+        try:
+            return BLOCK.decode(raw)
+        except UNREADABLE:
+            self.unreadable(raw)
+            return Block()
+
     def string(self, raw: Raw) -> None:
         if opens_with(raw) == QUOTE:
-            self.strings[self.part].append(inside(raw))
-            self.size += len(inside(raw))
+            self.strings[self.part].add(raw)
+            self.size += len(memoryview(raw)) - 2
         else:
             self.value(raw)
 
     def value(self, raw: Raw, part: str = "") -> None:
         if given(raw):
-            view = memoryview(raw)
-            self.values[part or self.part].append(view)
-            self.size += len(view)
+            self.values[part or self.part].add(raw)
+            self.size += len(memoryview(raw))
 
     def opaque(self, raw: Raw) -> None:
         self.content.opaque_bytes += len(memoryview(raw))
@@ -193,19 +203,16 @@ class _Walk:
         self.marked = self.size
 
     def measured(self, sample: int) -> Steps[Content]:
-        kinds = [(part, True, self.strings[part]) for part in PARTS] + [
-            (part, False, self.values[part]) for part in PARTS
-        ]
-        sizes = [sum(map(len, views)) for _, _, views in kinds]
-        whole = sum(sizes) <= sample
-        for (part, strings, views), size in zip(kinds, sizes, strict=True):
-            if not size:
+        """Count the texts of each part, each by its share of the sample."""
+        gathered = [(part, pieces) for kind in (self.strings, self.values) for part, pieces in kind.items()]
+        total = sum([pieces.total for _, pieces in gathered])
+        for part, pieces in gathered:
+            if not pieces.total:
                 continue
-            if len(views) > VIEWS_PER_STEP:
+            if len(pieces.raws) > PIECES_PER_STEP:
                 yield
-            share = sample * size // sum(sizes) // SLICE_BYTES * SLICE_BYTES
-            budget = sample if whole else max(LEAST_SAMPLE, share)
-            counted = sampled_counts(views, strings=strings, budget=budget)
+            share = sample * pieces.total // total // SLICE_BYTES * SLICE_BYTES
+            counted = sampled_counts(pieces, sample if total <= sample else max(LEAST_SAMPLE, share))
             before = self.content.texts.get(part, _NO_COUNTS)
             self.content.texts[part] = [one + other for one, other in zip(before, counted, strict=True)]
         self.content.cacheable = self.marked / self.size if self.size else 0.0

@@ -61,7 +61,7 @@ class DaySums:
         self._sent = {}
 
     def refresh(self, day: int, fields: Mapping[str, float]) -> None:
-        """A day's sums as the store has them, of all processes. Call after `confirm`, or what was taken is lost."""
+        """A day's sums as the store has them, those of all processes. Call after `confirm`, or what was taken goes."""
         layer: Layer = {}
         for name, value in fields.items():
             key, _, place = name.rpartition("#")

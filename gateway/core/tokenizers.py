@@ -1,7 +1,7 @@
 """What differs between models when input is counted: one table by model id.
 
 Sources: the platform's vision, tool-use and PDF pages as of autumn 2026, and recorded count_tokens answers. A model
-that is not listed counts like the newest: those cost more tokens than older ones, so a guess errs on the safe side.
+that is not listed counts like the newest, which makes more tokens than older ones: a guess errs on the safe side.
 """
 
 import re

@@ -91,6 +91,11 @@ class Weighed:
         elsewhere = bool(self.tools) or self.mcp_servers > 0 or self.previous_message_id is not None
         return not (elsewhere or self.content.unknown_documents or None in self.content.images)
 
+    @property
+    def grows(self) -> bool:
+        """Whether Claude may read more while it runs: then what it used says nothing of the estimate."""
+        return bool(self.tools or self.fallbacks or self.mcp_servers) or self.default_fallbacks or self.compacts
+
     def input(self, model: str | None = None, *, remembered: int = 0) -> Estimate:
         """The estimate of its input for the asked or another model, before learning."""
         return estimated(self.content, model or self.model, self.hidden, remembered=remembered)

@@ -1,9 +1,9 @@
 """Requests made of the corpus, with their true input tokens.
 
-The corpus is our own texts. counts.json has the tokens of each by vocabulary, from an offline reconstruction of Claude's
-tokenizers that equals recorded count_tokens answers on its author's held-out sets. No text took part in fitting the
-weights; `learn` and `held_out` share no text, no kind of code and no script but the Latin one. A request's truth is the
-sum of its texts and of the fixed parts that are documented (frame, hidden tool prompt, a few tokens for each message).
+The corpus is our own texts. counts.json has the tokens of each by vocabulary, from an offline reconstruction of
+Claude's tokenizers that equals recorded count_tokens answers on its author's held-out sets. No text took part in the
+fit of the weights; `learn` and `held_out` share no text, no kind of code and no script but the Latin one. A request's
+truth is the sum of its texts and of the documented fixed parts (frame, hidden tool prompt, some tokens per message).
 """
 
 import json
