@@ -65,22 +65,30 @@ class Raise(msgspec.Struct, forbid_unknown_fields=True):
 
 
 Handler = Callable[[AdminCall], Awaitable[AdminAnswer]]
+Rows = dict[tuple[str, str], tuple[Role, Handler]]  # by method and path
 
 
 class Admin:
     """Answers the calls under `/admin/v1/`."""
 
     def __init__(
-        self, policy: Callable[[], Policy], ledger: Ledger, log: AdminLog, *, tokens: Iterable[AdminToken] = ()
+        self,
+        policy: Callable[[], Policy],
+        ledger: Ledger,
+        log: AdminLog,
+        *,
+        tokens: Iterable[AdminToken] = (),
+        more: Rows | None = None,
     ) -> None:
         self._policy = policy
         self._ledger = ledger
         self._log = log
         self._tokens = tuple(tokens)  # beside the policy's own
-        self._rows: dict[tuple[str, str], tuple[Role, Handler]] = {
+        self._rows: Rows = {
             ("GET", "usage"): ("read", self._usage),
             ("GET", "budgets"): ("read", self._budgets),
             ("POST", "budgets/raise"): ("write", self._raise),
+            **(more or {}),
         }
 
     async def handle(self, call: AdminCall) -> AdminAnswer:
@@ -140,11 +148,11 @@ class Admin:
         records = grouped(rows, by)
         if form == "csv":
             return AdminAnswer(200, as_csv(records, by).encode(), "text/csv; charset=utf-8")
-        return _json({"from": first, "to": last, "by": by, "rows": records, "total": total(rows)})
+        return as_json({"from": first, "to": last, "by": by, "rows": records, "total": total(rows)})
 
     async def _budgets(self, call: AdminCall) -> AdminAnswer:
         found = await standings(self._ledger, list(owned(self._policy())))
-        return _json({"budgets": [record_of(one, standing) for one, standing in found]})
+        return as_json({"budgets": [record_of(one, standing) for one, standing in found]})
 
     async def _raise(self, call: AdminCall) -> AdminAnswer:
         try:
@@ -158,7 +166,7 @@ class Admin:
             raise GatewayError("malformed", "usd: Send the dollars to add, from 0 to $8,000,000 with the budget.")
         await self._ledger.raise_budget(one.budget.owner, one.budget.per, int(nano), until)
         ((_, standing),) = await standings(self._ledger, [one])
-        return _json({**record_of(one, standing), "until": asked.until})
+        return as_json({**record_of(one, standing), "until": asked.until})
 
     def _budget_of(self, asked: Raise) -> Owned:
         policy = self._policy()
@@ -183,7 +191,7 @@ def _until(written: str, now: float) -> float:
     return until
 
 
-def _json(value: Any) -> AdminAnswer:
+def as_json(value: Any) -> AdminAnswer:
     return AdminAnswer(200, msgspec.json.encode(value))
 
 

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from gateway.admin import Admin
+from gateway.admin_workspaces import WorkspaceCalls
 from gateway.bodies import BufferedBytes
 from gateway.budgets import Budgets
 from gateway.core.http import Headers, Timeouts
@@ -102,7 +103,10 @@ class App:
             head_seconds=settings.head_seconds,
             body_idle_seconds=settings.body_idle_seconds,
         )
-        admin = Admin(lambda: self.policy, self._ledger, self.observer, tokens=env_tokens(settings))
+        workspaces = WorkspaceCalls(lambda: self.policy, self.upstream)
+        admin = Admin(
+            lambda: self.policy, self._ledger, self.observer, tokens=env_tokens(settings), more=workspaces.rows
+        )
         self._ops = Ops(self.registry, self._readiness, refresh=self._refresh, admin=admin.handle)
         self._ready = False
         self.port = 0

@@ -192,6 +192,30 @@ def _budget_line(budget: dict[str, Any]) -> str:
     )
 
 
+@main.command()
+@click.argument("workspace")
+@click.option("--new", help="Name of the key that comes; the last one of the workspace.")
+@click.option("--old", help="Name of the key that goes; the other one.")
+@click.option("--silent", default=60.0, show_default=True, help="Seconds without a request after which it may go.")
+@click.option("--token", envvar="GATEWAY_ADMIN_TOKEN", help="Admin token; else GATEWAY_ADMIN_TOKEN.")
+@click.option("--url", "urls", multiple=True, help="Ops listener; once for each gateway that uses the workspace.")
+def rotate(
+    workspace: str, new: str | None, old: str | None, silent: float, token: str | None, urls: tuple[str, ...]
+) -> None:
+    """Replace a workspace's real key step by step, until the old one may be revoked."""
+    from gateway.admin_client import NotAnswered, address
+    from gateway.rotate import Remote, Rotation, Stopped
+    from gateway.settings import environment
+
+    env = environment()
+    token = token or env.get("GATEWAY_ADMIN_TOKEN")
+    gateways = [Remote(address(url, env), token) for url in urls or (None,)]
+    try:
+        Rotation(workspace, gateways, click.echo, silent_seconds=silent).run(new, old)
+    except (Stopped, NotAnswered) as why:
+        raise click.ClickException(str(why)) from None
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def simulate(arguments: tuple[str, ...]) -> None:

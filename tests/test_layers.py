@@ -24,20 +24,10 @@ LAYERS = [
     {"serve"},
     {"app"},
     {"ops"},
-    {"admin", "admin_client", "local", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
-    {
-        "bodies",
-        "budgets",
-        "drains",
-        "forecast",
-        "logs",
-        "observe",
-        "platforms",
-        "precount",
-        "relay",
-        "settling",
-        "store",
-    }
+    {"admin", "admin_client", "admin_workspaces", "local", "policy", "price_list", "prices_file", "proxy", "rotate"}
+    | {"settings", "tasks"},
+    {"bodies", "budgets", "drains", "forecast", "logs", "observe", "platforms", "precount", "relay", "settling"}
+    | {"store"}
     | {"upstream", "usage_report", "webhook"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},

@@ -48,6 +48,7 @@ from gateway.platforms.platform import Draft, Platform
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.upstream.answers import PassedAnswer, ReadAnswer, held_back, read_up_to
 from gateway.upstream.places import Place, Places, Told
+from gateway.upstream.probing import Probed, probe
 from gateway.upstream.shut import Shut, keyless, refuse, refused_key, unserved
 from gateway.upstream.standings import states
 from gateway.upstream.tokens import IdentityRefused, Tokens
@@ -111,6 +112,10 @@ class Upstream:
     def set_key(self, workspace: Workspace, key: str, state: KeyState) -> None:
         """Activate, drain or bench a key by hand. KeyError when the workspace has no such key."""
         self.places.set_key(workspace, key, state, time.monotonic())
+
+    async def probe(self, workspace: Workspace, key: UpstreamKey) -> Probed:
+        """Whether a key works, by a call that is free."""
+        return await probe(self._client, self._platforms, self._timeouts, self.tokens, workspace, key)
 
     async def send(self, x: Exchange, draft: Draft) -> Answer:
         """The answer that is worth relaying. Raises GatewayError when there is none."""
