@@ -27,7 +27,7 @@ from gateway.observe import Observer
 from gateway.platforms.platform import Draft
 from gateway.relay import read_whole
 from gateway.settling.reading import Gone, Reader, Unreadable
-from gateway.settling.worker import LEASE_SECONDS, Worker
+from gateway.settling.worker import Worker
 from gateway.store.ledger import Ledger, StoreDown
 from gateway.store.work import Work
 from gateway.upstream import Upstream
@@ -62,6 +62,7 @@ class Tasks:
         *,
         spool_dir: Path,
         pace: float = 1.0,
+        create_seconds: float = CREATE_SECONDS,
     ) -> None:
         self._work = work
         self._ledger = ledger
@@ -69,6 +70,7 @@ class Tasks:
         self._observer = observer
         self._policy = policy
         self._pace = pace
+        self._create_seconds = create_seconds
         self._reader = Reader(upstream, policy, spool_dir)
         self._worker = Worker(work, ledger, self._reader, policy, observer, pace=pace)
         self._running: asyncio.Task[None] | None = None
@@ -102,7 +104,7 @@ class Tasks:
         if route.starts:
             x.work = self._item(x, headers, body)
             if goes_on(route):
-                await self._work.add(x.work, due_in=CREATE_SECONDS)
+                await self._work.add(x.work, due_in=self._create_seconds)
         elif route.ends:
             await self._paid(route.ends, matched.ids[route.ends])
         elif route.feeds == "session" and route.weigh is Weigh.SESSION:
@@ -212,7 +214,7 @@ class Tasks:
         """Before a delete, after which nothing can be read: 409 for a batch whose results are not paid for."""
         item: Item | None = None
         deadline = time.monotonic() + PAID_SECONDS
-        while (leased := await self._work.take(id, seconds=LEASE_SECONDS)) is None:
+        while (leased := await self._work.take(id, seconds=self._worker.lease_seconds)) is None:
             item = await self._work.get(id)
             if item is None:
                 return
@@ -247,7 +249,7 @@ class Tasks:
 
     async def _close(self, id: str) -> None:
         """After a delete that Claude accepted: all it used was booked just before."""
-        leased = await self._work.take(id, seconds=LEASE_SECONDS)
+        leased = await self._work.take(id, seconds=self._worker.lease_seconds)
         if leased is None:
             return
         for bill in release(leased.item):

@@ -48,6 +48,7 @@ class Worker:
         observer: Observer,
         *,
         pace: float = 1.0,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._work = work
         self._ledger = ledger
@@ -55,6 +56,7 @@ class Worker:
         self._policy = policy
         self._observer = observer
         self._pace = pace
+        self.lease_seconds = lease_seconds
         self._wake = asyncio.Event()
         self._turns: set[asyncio.Task[None]] = set()
 
@@ -69,7 +71,7 @@ class Worker:
             # The store may be away for long; every turn is begun again by whoever finds it due.
             with contextlib.suppress(StoreDown):
                 room = MOST_TURNS - len(self._turns)
-                for leased in await self._work.lease(seconds=LEASE_SECONDS, most=room) if room else []:
+                for leased in await self._work.lease(seconds=self.lease_seconds, most=room) if room else []:
                     self._begin(leased)
                 if time.monotonic() - counted > COUNT_SECONDS * self._pace:
                     counted = time.monotonic()
@@ -132,11 +134,11 @@ class Worker:
         match step:
             case Settle():
                 item = change(item, bills=step.bills, outcome=step.outcome, ended=step.ended)
-                if not step.bills or await self._work.keep(leased, item, seconds=LEASE_SECONDS):
+                if not step.bills or await self._work.keep(leased, item, seconds=self.lease_seconds):
                     await self._done(leased, await self._booked(item))
             case Look():
                 item = change(step.item, bills=step.bills, tries=0, failing=0.0)
-                if not step.bills or await self._work.keep(leased, item, seconds=LEASE_SECONDS):
+                if not step.bills or await self._work.keep(leased, item, seconds=self.lease_seconds):
                     item = await self._booked(item)
                     await self._work.let(leased, item, due_in=step.seconds * self._pace)
             case Found(instead=True):
@@ -186,7 +188,7 @@ class Worker:
     async def _keep(self, leased: Leased) -> None:
         """Results may take longer to read than a lease lasts."""
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
+            await asyncio.sleep(self.lease_seconds / 3)
             with contextlib.suppress(StoreDown):
-                if not await self._work.renew(leased, seconds=LEASE_SECONDS):
+                if not await self._work.renew(leased, seconds=self.lease_seconds):
                     return

@@ -7,7 +7,7 @@ import msgspec
 from gateway.core.limits import Budget
 from tests.proxy.conftest import KEY
 from tests.raw import RawClient, request
-from tests.tasks.conftest import Start, batch_of, params
+from tests.tasks.conftest import VERSION, Start, batch_of, params
 from tests.until import until
 
 OPUS, HAIKU = "claude-opus-5", "claude-haiku-4-5"
@@ -185,7 +185,7 @@ async def test_a_client_that_leaves_during_the_create(start: Start) -> None:
     """The create is seen through: the batch exists, so it is paid for."""
     gateway = await start(faults={"slow_first_byte": 1.0}, fault_args={"slow_first_byte": "0.3"})
     async with RawClient(gateway.app.port) as client:
-        client.send(request("POST", BATCHES, body=msgspec.json.encode(batch_of(params())), key=KEY))
+        client.send(request("POST", BATCHES, [VERSION], msgspec.json.encode(batch_of(params())), key=KEY))
         await until(lambda: gateway.simulator.world.workspace("default").of("message_batch"))
         client.abort()
     (batch,) = gateway.simulator.world.workspace("default").of("message_batch")
