@@ -326,7 +326,7 @@ def test_error_kinds_tell_sdks_what_they_mean() -> None:
     """No refusal that a repeat can't mend is marked as worth repeating."""
     retryable = {kind for kind, row in KINDS.items() if row.retry}
 
-    assert all(KINDS[kind].status in (408, 429, 500, 502, 503, 504, 529) for kind in retryable)
+    assert all(KINDS[kind].status in (408, 409, 429, 500, 502, 503, 504, 529) for kind in retryable)
 
 
 @pytest.mark.parametrize(
