@@ -54,6 +54,8 @@ class EmbeddedWork:
             raise StoreUnfit(f"{self._path} can't be used: {fault}.") from fault
 
     async def stop(self) -> None:
+        if self._db is None:
+            return
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 

@@ -30,6 +30,7 @@ DEFAULTS = {
     "drain_seconds": 600.0,
     "drain_delay_seconds": 5.0,
     "max_buffered_bytes": 512 * 2**20,
+    "session_streams": 100,
     "tls_cert": None,
     "tls_key": None,
     "head_seconds": 10.0,
