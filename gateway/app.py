@@ -23,6 +23,7 @@ from gateway.budgets import Budgets
 from gateway.core.http import Headers, Timeouts
 from gateway.core.teams import AdminToken, Policy
 from gateway.forecast import Forecast
+from gateway.learning import Sharing
 from gateway.local import LocalAnswers, ModelLists
 from gateway.observe import Observer
 from gateway.ops import Ops
@@ -79,6 +80,8 @@ class App:
             ledger=self._ledger,
             told=self.observer,
         )
+        forecast = Forecast()
+        self._sharing = Sharing(forecast.learning.sums, self._ledger, told=self.observer)
         self._tasks = Tasks(
             work_of(settings, inner), self._ledger, self.upstream, lambda: self.policy, self.observer,
             spool_dir=settings.state_dir, pace=pace,
@@ -90,7 +93,7 @@ class App:
             local=LocalAnswers(ModelLists(self.upstream), self._ledger),
             observer=self.observer,
             bodies=BufferedBytes(settings.max_buffered_bytes),
-            forecast=Forecast(),
+            forecast=forecast,
             tasks=self._tasks,
             session_streams=settings.session_streams,
             public_url=settings.public_url,
@@ -133,6 +136,7 @@ class App:
         tls = tls_of(self._settings)
         self.ops_port = await self._ops.start(self._settings.ops_host, self._settings.ops_port, tls=tls)
         self.port = await self.server.start(self._settings.host, self._settings.port, tls=tls)
+        self._sharing.start()
         self._ready = True
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -151,6 +155,7 @@ class App:
         await self._proxy.stop(max(0.0, deadline - time.monotonic()) if not hurry.is_set() else 0.0)
         await self._tasks.stop()
         await self.upstream.close()
+        await self._sharing.stop()
         await self._ledger.stop()
         await self._webhook.stop(_LAST_ALERTS_WITHIN)
         await self._client.close()

@@ -67,6 +67,8 @@ class Forecast:
             if asked.weighed.thread == "continue" and asked.weighed.previous_message_id not in self._threads:
                 return  # most of its input was not in its body: it teaches nothing of estimates
         if not asked.weighed.grows and not usage.iterations:  # else the input may have grown while the call ran
+            if x.expected.prompt and not x.expected.counted:
+                x.estimate_ratio = run.prompt / x.expected.prompt
             self.learning.observe_input(
                 team, model, self._estimate(asked.weighed), run.prompt,
                 cacheable=asked.weighed.cacheable, cached=run.cache_read, now=now,

@@ -21,6 +21,7 @@ from gateway.wording import is_credential
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_RATIO = (0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4)
 _LAG = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 OTHER = "other"
 _OF_LINE = frozenset(("event", "time"))  # what every log line has by itself
@@ -60,6 +61,10 @@ class Observer:
         self._overhead = Histogram(
             "gateway_overhead_seconds", "The gateway's own time until the first byte, Claude's excluded.", ("route",),
             buckets=_OVERHEAD, registry=registry,
+        )  # fmt: skip
+        self._estimate_ratio = Histogram(
+            "gateway_estimate_error_ratio", "The input that Claude billed to what was estimated; 1 is exact.",
+            ("model",), buckets=_RATIO, registry=registry,
         )  # fmt: skip
         self._in_flight = Gauge("gateway_in_flight_requests", "Requests under way.", ("team",), registry=registry)
         self._store_seconds = Histogram(
@@ -152,6 +157,8 @@ class Observer:
                     self._child(self._tokens, team, model, kind).inc(count)
         if x.cost_nano:
             self._child(self._spend, team, model).inc(x.cost_nano / 1e9)
+        if x.estimate_ratio is not None:
+            self._child(self._estimate_ratio, model).observe(x.estimate_ratio)
         if x.charged_as is not None:
             self._child(self._unpriced, team, x.charged_as).inc()
         assert x.finished is not None

@@ -179,7 +179,7 @@ class Proxy:
         if counted is None:
             return False
         uncached = max(0, counted - (x.expected.prompt - x.expected.input))
-        x.expected = replace(x.expected, input=uncached, input_at_least=uncached, prompt=counted)
+        x.expected = replace(x.expected, input=uncached, input_at_least=uncached, prompt=counted, counted=True)
         return True
 
     def drain(self) -> None:

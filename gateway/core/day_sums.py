@@ -45,9 +45,12 @@ class DaySums:
         return plain, faded
 
     def take(self) -> dict[int, dict[str, float]]:
-        """What the store does not have yet, by day and field, to be added there. Repeated until `confirm`."""
-        _merge(self._sent, self._pending)
-        self._pending = {}
+        """What the store does not have yet, by day and field, to be added there.
+
+        The same until `confirm`, so that the store can tell a repetition; what is newer comes after it.
+        """
+        if not self._sent:
+            self._sent, self._pending = self._pending, {}
         return {
             day: {
                 f"{key}#{place}": value for key, vector in layer.items() for place, value in enumerate(vector) if value

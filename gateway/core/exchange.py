@@ -37,6 +37,7 @@ class Expected:
     input: int = 0  # that counts: cache reads do not
     input_at_least: int = 0
     prompt: int = 0  # all input, cache reads included
+    counted: bool = False  # by Claude, not estimated
     output: int = 0
     output_at_most: int = 0
     web_searches: int = 0
@@ -75,6 +76,7 @@ class Exchange:
     kept: bool = False  # the hold is that work's now, and is settled with it
     body_ended: BodyEnded | None = None  # when the upstream's body outlived the client
     usage: Usage | None = None
+    estimate_ratio: float | None = None  # the input that Claude billed to the estimate of it, where they compare
     oddities: tuple[str, ...] = ()
     cost_nano: int = 0
     saved_nano: int = 0  # by the prompt cache, against plain input

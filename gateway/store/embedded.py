@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from gateway.core.limits import Bucket, Budget, Claim, Period, Settlement, Verdi
 from gateway.core.plan import Charge, Entry, Opened, Part, Plan, charge_of, entry_of, plan_of
 from gateway.core.retries import Retry, RetryVerdict
 from gateway.core.verdicts import crossings_of, levels_of, standings_of, verdict_of
+from gateway.store import learned
 from gateway.store.adopt import abandoned
 from gateway.store.commits import Commits
 from gateway.store.journal import Journal, Lock, prune
@@ -325,6 +326,12 @@ class Embedded:
         self._state.lost = 0
         self._commits.batch.facts["lost"] = 0
         await self._commits.commit()
+
+    async def share(self, taken: Mapping[int, Mapping[str, float]], days: Sequence[int]) -> dict[int, dict[str, float]]:
+        try:
+            return await self._commits.in_thread(learned.share, self._file.db, taken, days)
+        except sqlite3.Error as fault:
+            raise StoreDown(f"the spend file can't be written: {fault}") from fault
 
     @property
     def health(self) -> Health:

@@ -5,7 +5,7 @@ it. `closed`: StoreDown, which the client sees as 529. An outage is told when it
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.fallback import Fallback
 from gateway.core.limits import Bucket, Budget, Claim, Period, Refused, Settlement, Verdict
@@ -124,6 +124,9 @@ class Guarded:
 
     async def raise_budget(self, owner: str, per: Period, nano: int, until: float) -> None:
         await self._inner.raise_budget(owner, per, nano, until)
+
+    async def share(self, taken: Mapping[int, Mapping[str, float]], days: Sequence[int]) -> dict[int, dict[str, float]]:
+        return await self._inner.share(taken, days)
 
     @property
     def health(self) -> Health:

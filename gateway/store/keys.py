@@ -45,5 +45,13 @@ class Keys:
         """The highest number applied."""
         return self._key(f"writer:{writer}")
 
+    def learned(self, day: int) -> bytes:
+        """The sums that learning shares, of one day since 1970."""
+        return self._key(f"learned:{day}")
+
+    def learner(self, writer: str) -> bytes:
+        """The number of the last slice that a process added to them."""
+        return self._key(f"learner:{writer}")
+
     def rows(self, period: str) -> bytes:
         return self._key(f"rows:{period}")

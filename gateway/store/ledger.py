@@ -163,5 +163,12 @@ class Ledger(Protocol):
         """Add `nano` to a ceiling until an epoch second; 0 takes an earlier raise back."""
         ...
 
+    async def share(self, taken: Mapping[int, Mapping[str, float]], days: Sequence[int]) -> dict[int, dict[str, float]]:
+        """Add what this process learned, by day since 1970 and field, to everybody's sums; return those of `days`.
+
+        Raises StoreDown: then the next call brings the same `taken`, of which nothing is added twice. One at a time.
+        """
+        ...
+
     @property
     def health(self) -> Health: ...

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from gateway.store.batcher import Batcher
 from gateway.store.books_redis import RedisBooks
 from gateway.store.journal import Journal
 from gateway.store.keys import Keys
+from gateway.store.learned import Learned
 from gateway.store.ledger import Health, Observer, Peek, Silent, StoreDown, StoreUnfit
 from gateway.store.link import Link
 from gateway.store.memory import Memory
@@ -62,6 +63,7 @@ class RedisLedger(RedisBooks):
         self._dir = state_dir
         self._memory = Memory(state_dir / f"store-{namespace}.json")
         self._writer = "w" + secrets.token_hex(8)
+        self._learned = Learned(self.keys, self._writer)
         self._open: dict[str, Open] = {}
         self._n = 0
         self._lost = False
@@ -344,6 +346,9 @@ class RedisLedger(RedisBooks):
         if reply.said != Said.REFUSED:
             raise StoreDown(f"the store answered {Said(reply.said).name}")
         return Peek(levels_of(buckets, asked.plan, reply), standings_of(budgets, asked.plan, reply))
+
+    async def share(self, taken: Mapping[int, Mapping[str, float]], days: Sequence[int]) -> dict[int, dict[str, float]]:
+        return await self._learned.share(self._batcher(), taken, days)
 
     @property
     def health(self) -> Health:

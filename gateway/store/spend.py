@@ -33,6 +33,8 @@ create table if not exists raises(owner text, per text, nano integer not null, u
     primary key (owner, per)) without rowid;
 create table if not exists levels(owner text, field text, level integer not null, at integer not null,
     rate integer not null, capacity integer not null, primary key (owner, field)) without rowid;
+create table if not exists learned(day integer, field text, value real not null,
+    primary key (day, field)) without rowid;
 create table if not exists once(hold text primary key, until integer not null) without rowid;
 """
 

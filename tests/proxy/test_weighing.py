@@ -10,6 +10,7 @@ from gateway.core.limits import Bucket, Kind
 from gateway.core.weigh import weigh
 from tests.proxy.conftest import Start
 from tests.proxy.test_fidelity import answer
+from tests.servers import Server
 from tests.wire.scripted import Scripted, Step, Wire, read_request, send
 
 INPUT = Bucket("team:search", Kind.INPUT, "*", 1000)
@@ -150,3 +151,36 @@ async def test_thread_is_weighed_with_what_claude_holds(start: Start) -> None:
 
     assert 5600 < lines[1]["estimated_input_tokens"] < 5700
     assert lines[2]["estimated_input_tokens"] < 1000
+
+
+async def test_what_one_learns_the_other_uses(start: Start, valkey: Server) -> None:
+    """On a shared store a gateway estimates by what another one has learned, and one that starts begins with it."""
+    settings = {"redis_url": valkey.url, "store_timeout_ms": 2000}
+    async with Scripted(*[serve_both(0, used(1500, 50))] * 3) as upstream:
+        one, other = [await start(upstream.url, settings=settings) for _ in range(2)]
+        for _ in range(21):
+            await one.ask("POST", "/v1/messages", body=body())
+        await one.requests(21)
+        await one.app._sharing.share()
+        await other.app._sharing.share()
+        third = await start(upstream.url, settings=settings)
+        await third.app._sharing.share()  # waits for the one that the start began
+        lines = []
+        for gateway in (other, third):
+            await gateway.ask("POST", "/v1/messages", body=body())
+            lines += await gateway.requests(1)
+
+    assert [True, True] == [1350 < line["estimated_input_tokens"] < 1650 for line in lines]
+    assert [21, 1, 1] == [
+        gateway.metric("gateway_estimate_error_ratio_count", model="claude-opus-5") for gateway in (one, other, third)
+    ]
+
+
+async def test_an_exact_count_says_nothing_of_estimates(start: Start) -> None:
+    """What Claude counted beforehand is no estimate, and the metric leaves it out."""
+    async with Scripted(*[serve_both(321, used(321))] * 2) as upstream:
+        gateway = await start(upstream.url, buckets=(INPUT,), precount="exact")
+        await gateway.ask("POST", "/v1/messages", body=body())
+        await gateway.requests(2)
+
+    assert gateway.metric("gateway_estimate_error_ratio_count", model="claude-opus-5") is None
