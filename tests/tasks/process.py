@@ -64,8 +64,8 @@ async def main(simulator: str, store: str, directory: str, step: str, nth: str) 
     app = opened(simulator, store, Path(directory), [])
     await app.start()
     inner = app._ledger._inner
-    confirm = "_confirmed" if store else "_committed"
-    setattr(inner, confirm, getattr(Halting(inner, "ledger", step.replace("confirm", confirm), int(nth)), confirm))
+    owner, confirm = (inner, "_confirmed") if store else (inner._commits, "surely")  # type: ignore[attr-defined]
+    setattr(owner, confirm, getattr(Halting(owner, "ledger", step.replace("confirm", confirm), int(nth)), confirm))
     work = Halting(app._tasks._work, "work", step, int(nth))
     ledger = Halting(app._ledger, "ledger", step, int(nth))
     app._tasks._work = app._tasks._worker._work = work  # type: ignore[assignment]
