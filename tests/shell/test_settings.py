@@ -40,7 +40,6 @@ DEFAULTS = {
     "idle_seconds": 600.0,
     "upstream_connections": 1000,
     "upstream_connection_seconds": 300.0,
-    "session_streams": 100,
 }
 
 

@@ -1,7 +1,7 @@
 """A gateway in a process of its own that stops dead before one step, for tests that kill it there. Run as a program.
 
-Arguments: the simulator's URL, the store's URL or "", the state directory, the step ("work.keep", "ledger.finish" …) and
-at which of its calls to stop. It prints its port, then "halted" when it has come to the step, and waits to be killed.
+Arguments: the simulator's URL, the store's URL or "", the state directory, the step ("work.keep", "ledger.finish" …)
+and at which of its calls to stop. It prints its port, then "halted" when it has come to the step, and waits to be killed.
 """
 
 import asyncio
