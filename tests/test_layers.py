@@ -24,28 +24,10 @@ LAYERS = [
     {"serve"},
     {"app"},
     {"ops"},
-<<<<<<< HEAD
     {"admin", "admin_client", "admin_workspaces", "local", "policy", "price_list", "prices_file", "proxy", "rotate"}
     | {"settings", "tasks"},
-    {"bodies", "budgets", "drains", "forecast", "logs", "observe", "platforms", "precount", "relay", "settling"}
-    | {"store"}
-=======
-    {"admin", "admin_client", "local", "policy", "price_list", "prices_file", "proxy", "settings", "tasks"},
-    {
-        "bodies",
-        "budgets",
-        "drains",
-        "forecast",
-        "learning",
-        "logs",
-        "observe",
-        "platforms",
-        "precount",
-        "relay",
-        "settling",
-        "store",
-    }
->>>>>>> c58d6c2 (learning: what one process learns all use, shared through the store once a minute)
+    {"bodies", "budgets", "drains", "forecast", "learning", "logs", "observe", "platforms", "precount", "relay"}
+    | {"settling", "store"}
     | {"upstream", "usage_report", "webhook"},
     {"wire"},
     {"quantities", "wording", "yaml_nodes"},
