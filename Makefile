@@ -7,7 +7,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format figures lock clean run-environment dev-environment clients-environment
+.PHONY: help run test check rehearsal lint types format figures lock clean run-environment dev-environment clients-environment
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do \
@@ -20,6 +20,9 @@ test: check ## set up and pass every check: format, lint, types, import contract
 
 check: lint types clients-environment ## what CI runs, the same as `make test`
 	@$(DEV) -m pytest --quiet -n $(JOBS) $(ARGS)
+
+rehearsal: dev-environment ## money under fire: faults, kills and clients that leave, then the drift against the bill
+	@$(DEV) -m tests.bench.rehearsal $(ARGS)
 
 lint: dev-environment ## formatting and lint, changing nothing
 	@$(DEV) -m ruff format --check --quiet . || { echo 'Run `make format`.' >&2; exit 1; }

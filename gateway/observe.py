@@ -349,6 +349,7 @@ def line(x: Exchange) -> dict[str, Any]:
         "cache_write_1h_tokens": usage.cache_write_1h if usage else None,
         "web_searches": (x.usage.web_searches or None) if x.usage else None,
         "cost_usd": x.cost_nano / 1e9 if usage else None,
+        "held_usd": x.claim.nano / 1e9 if x.claim and x.claim.nano else None,
         "cache_saved_usd": x.saved_nano / 1e9 if x.saved_nano else None,
         "ledger": x.booked or None,
         "estimated": x.usage.estimated if x.usage else None,

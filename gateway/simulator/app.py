@@ -17,7 +17,7 @@ from gateway.simulator import access, sending
 from gateway.simulator.bodies import read_body
 from gateway.simulator.control import control
 from gateway.simulator.errors import ApiError
-from gateway.simulator.faults import ANSWERS, HTML, RAW, seconds
+from gateway.simulator.faults import ANSWERS, HTML, RAW, amount, seconds
 from gateway.simulator.options import Options
 from gateway.simulator.passage import Passage
 from gateway.simulator.routes import Route, Table
@@ -167,9 +167,12 @@ def spoiled(call: Call, answer: Answer) -> Answer:
         if not streams:
             raise ApiError("overloaded", "Overloaded")
         return Stream([OVERLOADED])
-    if "error_event" in call.struck and not streams:
-        call.charge = None
-        raise ApiError("internal", "Internal server error")
+    if "error_event" in call.struck:
+        if not streams:
+            call.charge = None
+            raise ApiError("internal", "Internal server error")
+        if amount(call.struck["error_event"], 3)[0] == 0:
+            call.charge = None  # an error in the place of an answer costs what a plain one costs: nothing
     return answer
 
 

@@ -53,6 +53,8 @@ class Passage:
             "status": self.status,
             "ended": self.ended,
             "faults": sorted(self.struck),
+            # What a caller can mark its requests with, and find again on the other side of a proxy.
+            "session": self.request.headers.get("x-claude-code-session-id", ""),
         }
         if call is None or call.charge is None:
             self.world.book.write(model=None, usage=None, **facts)

@@ -122,6 +122,7 @@ async def test_a_request_has_one_row(http: aiohttp.ClientSession) -> None:
         "status": 200,
         "ended": "ok",
         "faults": [],
+        "session": "",
         "nano_usd": nano,
         "exact_e4": nano * 10_000,
     } == {key: value for key, value in row.items() if key not in ("at", "key", "usage")}
