@@ -102,7 +102,7 @@ async def test_refusals_that_the_team_does_not_see(start: Start, first: bytes, o
 
 SPENT = "You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC."
 PAST = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True).encode()
-SOON = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True).encode()
+SOON = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True).encode()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A gateway in a process of its own that stops dead before one step, for tests that kill it there. Run as a program.
 
 Arguments: the simulator's URL, the store's URL or "", the state directory, the step ("work.keep", "ledger.finish" …)
-and at which of its calls to stop. It prints its port, then "halted" when it has come to the step, and waits to be killed.
+and at which of its calls to stop. It prints its port, then "halted" when it has come to the step, and waits to be
+killed.
 """
 
 import asyncio
@@ -63,13 +64,13 @@ def opened(simulator: str, store: str, directory: Path, lines: list[dict[str, An
 async def main(simulator: str, store: str, directory: str, step: str, nth: str) -> None:
     app = opened(simulator, store, Path(directory), [])
     await app.start()
-    inner = app._ledger._inner
-    owner, confirm = (inner, "_confirmed") if store else (inner._commits, "surely")  # type: ignore[attr-defined]
+    inner: Any = app._ledger._inner
+    owner, confirm = (inner, "_confirmed") if store else (inner._commits, "surely")
     setattr(owner, confirm, getattr(Halting(owner, "ledger", step.replace("confirm", confirm), int(nth)), confirm))
     work = Halting(app._tasks._work, "work", step, int(nth))
     ledger = Halting(app._ledger, "ledger", step, int(nth))
-    app._tasks._work = app._tasks._worker._work = work  # type: ignore[assignment]
-    app._tasks._ledger = app._tasks._worker._ledger = app._proxy._ledger = ledger  # type: ignore[assignment]
+    app._tasks._work = app._tasks._worker._work = work
+    app._tasks._ledger = app._tasks._worker._ledger = app._proxy._ledger = ledger
     app._proxy._waiting._ledger = ledger
     print(app.port, flush=True)
     await asyncio.Event().wait()

@@ -151,8 +151,12 @@ async def test_a_session(places: tuple[str, Path, Path], step: str, nth: int) ->
         async with child(simulator, store, dead, step, nth) as gateway:
             agent = await gateway.ask("POST", "/v1/agents", {"name": "a", "model": "claude-opus-5"}, AGENTS)
             environment = await gateway.ask("POST", "/v1/environments", {"name": "e"}, AGENTS)
+            assert agent is not None
+            assert environment is not None
             body = {"agent": agent.json["id"], "environment_id": environment.json["id"]}
-            session = (await gateway.ask("POST", "/v1/sessions", body, AGENTS)).json["id"]
+            made = await gateway.ask("POST", "/v1/sessions", body, AGENTS)
+            assert made is not None
+            session = made.json["id"]
             path = f"/v1/sessions/{session}"
             say = {"events": [{"type": "user.message", "content": [{"type": "text", "text": "Work."}]}]}
             await gateway.ask("POST", f"{path}/events", say, AGENTS)

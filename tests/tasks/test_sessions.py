@@ -118,7 +118,7 @@ async def test_a_session_that_vanished_while_it_ran(start: Start) -> None:
     await tell(gateway, session, "Work.")
     await gateway.app._tasks._nudge(session)
     async with asyncio.timeout(10):
-        while not (await gateway.app._tasks._work.get(session)).changed:
+        while (item := await gateway.app._tasks._work.get(session)) is None or not item.changed:
             await asyncio.sleep(0.01)
     del gateway.simulator.world.workspace("default").of("session")[session]
     await gateway.app._tasks._nudge(session)
@@ -135,7 +135,9 @@ async def test_a_session_from_elsewhere_is_charged_from_here_on(start: Start) ->
     await tell(gateway, session, "Before.")
     await charged(gateway, session)
     before = await gateway.nano()
-    await gateway.app._ledger.finish((await gateway.app._tasks._work.get(session)).hold, Settlement())
+    item = await gateway.app._tasks._work.get(session)
+    assert item is not None
+    await gateway.app._ledger.finish(item.hold, Settlement())
     await gateway.app._tasks._work.drop(session)
     await tell(gateway, session, "After.")
     await charged(gateway, session)
