@@ -19,7 +19,7 @@ from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, host_of, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
-from gateway.core.limits import Refused, Verdict
+from gateway.core.limits import Claim, Refused, Verdict
 from gateway.core.overload.waits import deadline_of
 from gateway.core.routes import Body, Matched, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
@@ -159,15 +159,15 @@ class Proxy:
         assert x.team is not None
         if x.team.precount == "exact":
             await self._count(x, draft)
-        x.verdict = await self._reserve(x, deadline)
+        claim, x.verdict = await self._reserve(x, deadline)
         close = isinstance(x.verdict, Refused) and x.verdict.close
         if close and x.team.precount == "adaptive" and await self._count(x, draft):
-            x.verdict = await self._reserve(x, deadline)
-        admitted(x.team, x.verdict, time.time())
+            claim, x.verdict = await self._reserve(x, deadline)
+        admitted(x.team, claim, x.verdict, time.time())
 
-    async def _reserve(self, x: Exchange, deadline: float) -> Verdict:
-        x.claim = claim_for(x, x.asked, time.time())
-        return await self._waiting.admit(x.claim, deadline)
+    async def _reserve(self, x: Exchange, deadline: float) -> tuple[Claim, Verdict]:
+        x.claim = claim = claim_for(x, x.asked, time.time())
+        return claim, await self._waiting.admit(claim, deadline)
 
     async def _count(self, x: Exchange, draft: Draft) -> bool:
         """Put an exact count in the place of the estimated input; False when there is none to be had."""

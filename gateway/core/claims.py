@@ -1,12 +1,13 @@
 """From a judged request to what it claims. Pure: the ledger holds it, `billing` says what became of it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import assert_never
 
 from gateway.core.cost import Ask, held
 from gateway.core.errors import GatewayError, whole_seconds
 from gateway.core.exchange import Exchange, Expected
-from gateway.core.judge import Asked
+from gateway.core.judge import UNBOUNDED_OUTPUT, UNBOUNDED_SEARCHES, Asked
 from gateway.core.limits import Bucket, Budget, Claim, Granted, Kind, Ref, Refused, Standing, Verdict
 from gateway.core.prices import missing_price
 from gateway.core.retries import deposit_of
@@ -137,43 +138,62 @@ def _amounts(x: Exchange, asked: Asked | None, now: float) -> dict[str, int]:
         return {"expected": fixed, "maximum": fixed}
     if asked is None or x.route.weigh not in (Weigh.TOKENS, Weigh.BATCH):
         return {}
-    amounts: dict[str, int] = {}
-    for hold, output in (("expected", x.expected.output), ("maximum", x.expected.output_at_most)):
-        ask = Ask(
-            asked.models,
-            x.expected.prompt,
-            output,
-            web_searches=x.expected.web_searches if hold == "maximum" else 0,
-            fast=x.expected.fast,
-            us=x.expected.us,
-            batch=x.route.weigh is Weigh.BATCH,
-        )
-        nano = held(x.policy.prices, ask, when=now, charge_as=x.team.charge_as)
-        if nano is None:
-            missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
-            raise GatewayError("not_allowed", missing_price(missing))
-        amounts[hold] = nano
-    return amounts
+    expected = Ask(
+        asked.models,
+        x.expected.prompt,
+        x.expected.output,
+        fast=x.expected.fast,
+        us=x.expected.us,
+        batch=x.route.weigh is Weigh.BATCH,
+    )
+    nano = held(x.policy.prices, expected, when=now, charge_as=x.team.charge_as)
+    if nano is None:
+        missing = next(model for model in asked.models if x.policy.prices.find(model, now) is None)
+        raise GatewayError("not_allowed", missing_price(missing))
+    return {"expected": nano, "maximum": _dearest(x, asked, expected, now)}
 
 
-def admitted(team: Team, verdict: Verdict, now: float) -> None:
+def _dearest(x: Exchange, asked: Asked, expected: Ask, now: float) -> int:
+    """What the call may cost when everything that it asks for happens: every bound reached, the dearest model, all of
+    a marked prompt written to the cache for an hour, each adviser asked as often as it may be."""
+    assert x.team is not None
+    weighed, prices = asked.weighed, x.policy.prices
+    chosen = prices.dearest(now) if weighed is not None and weighed.default_fallbacks else None
+    most = replace(
+        expected,
+        models=(*expected.models, chosen.model) if chosen is not None else expected.models,
+        output=x.expected.output_at_most,
+        web_searches=x.expected.web_searches,
+        cache_write="1h" if weighed is not None and weighed.cacheable else None,
+    )
+    nano = held(prices, most, when=now, charge_as=x.team.charge_as) or 0
+    for tool in weighed.tools if weighed is not None else ():
+        if tool.model is not None:
+            output = UNBOUNDED_OUTPUT if tool.max_tokens is None else tool.max_tokens
+            advice = replace(expected, models=(tool.model,), output=output, fast=False)
+            each = held(prices, advice, when=now, charge_as=x.team.charge_as) or 0
+            nano += each * (UNBOUNDED_SEARCHES if tool.max_uses is None else tool.max_uses)
+    return nano
+
+
+def admitted(team: Team, claim: Claim, verdict: Verdict, now: float) -> None:
     """Nothing for a granted claim; the refusal, in words, for the other."""
     match verdict:
         case Granted():
             return
         case Refused():
-            raise refusal(team, verdict, now)
+            raise refusal(team, claim, verdict, now)
         case _:
             assert_never(verdict)
 
 
-def refusal(team: Team, refused: Refused, now: float) -> GatewayError:
+def refusal(team: Team, claim: Claim, refused: Refused, now: float) -> GatewayError:
     """What is said to a team whose claim was refused: which limit, how long, and nothing of other teams."""
     match refused.by:
         case Bucket() as bucket:
             return _limit_refusal(team, bucket, refused)
         case Budget() as budget:
-            return _budget_refusal(budget, refused, now)
+            return _budget_refusal(budget, claim, refused, now)
         case Ref() as ref:
             return GatewayError("not_found", f"{ref.kind} {ref.id} was not found.")
         case _:
@@ -195,7 +215,7 @@ def _limit_refusal(team: Team, bucket: Bucket, refused: Refused) -> GatewayError
     return GatewayError("rate_limited", f"{said} Retry in {seconds} {unit}.", retry_after=refused.retry_after_seconds)
 
 
-def _budget_refusal(budget: Budget, refused: Refused, now: float) -> GatewayError:
+def _budget_refusal(budget: Budget, claim: Claim, refused: Refused, now: float) -> GatewayError:
     """Claude Code knows these words and does not repeat the call (fact sheet 2.5)."""
     if refused.unavailable:
         return GatewayError(
@@ -211,11 +231,26 @@ def _budget_refusal(budget: Budget, refused: Refused, now: float) -> GatewayErro
             retry_after=refused.retry_after_seconds,
         )
     when = rfc3339(resets).replace("T", " ").removesuffix(":00Z") + " UTC"
-    return GatewayError(
-        "budget_exhausted",
-        f"spend limit reached ({_PERIODS[budget.per]}; resets {when})",
-        retry_after=max(0.0, resets - now),
-    )
+    said = f"spend limit reached ({_PERIODS[budget.per]}; resets {when})"
+    if standing is None or standing.spent_nano >= standing.ceiling_nano:
+        return GatewayError("budget_exhausted", said, retry_after=max(0.0, resets - now))
+    # There is money, but less than this call may cost: a smaller one may pass.
+    left = standing.ceiling_nano - standing.spent_nano
+    asks = next((nano for one, nano in claim.spends if one == budget), 0)
+    said += f". The request may cost {_dollars(asks)}"
+    if asks > standing.ceiling_nano:
+        # Not even an untouched budget would do, so there is no time at which to come again.
+        said += f", more than the whole {_PERIODS[budget.per]} budget of {_dollars(standing.ceiling_nano)}. Send less."
+        return GatewayError("budget_exhausted", said)
+    said += f" and {_dollars(left)} is left. Send less, or wait."
+    return GatewayError("budget_exhausted", said, retry_after=max(0.0, resets - now))
+
+
+def _dollars(nano: int) -> str:
+    """Enough digits to tell a cent's fraction, without the noise of an estimate: $1,234.50, $0.0125, under $0.0001."""
+    if 0 < nano < 100_000:
+        return "under $0.0001"
+    return f"${nano / 1e9:,.4f}".removesuffix("00")
 
 
 def _standing(budget: Budget, standings: tuple[Standing, ...]) -> Standing | None:

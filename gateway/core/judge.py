@@ -26,6 +26,7 @@ class Asked:
     searches: int = 0  # at most
     fast: bool = False
     us: bool = False
+    any_model: bool = False  # Claude may choose one by itself
     weighed: Weighed | None = None  # of a single request
 
 
@@ -56,6 +57,8 @@ def judge(policy: Policy, team: Team, route: Route, body: bytearray) -> Steps[As
     except Malformed as error:
         raise GatewayError("malformed", str(error)) from None
     _allow(policy, team, asked.models)
+    if asked.any_model:
+        _allow_any(policy, team)
     return asked
 
 
@@ -70,7 +73,7 @@ def _asked_of_batch(params: Iterator[Fields | None]) -> Steps[Asked]:
     """Each request of a batch is weighed by itself; only sums are kept, for there may be 100,000."""
     models: dict[str, None] = {}
     total, surely, output, searches = 0.0, 0.0, 0, 0
-    fast = us = False
+    fast = us = any_model = False
     index = 0
     for body in params:
         if body is None:
@@ -83,10 +86,11 @@ def _asked_of_batch(params: Iterator[Fields | None]) -> Steps[Asked]:
         models.update(dict.fromkeys(one.models))
         total, surely, output = total + one.input, surely + one.surely, output + one.most_output
         searches, fast, us = searches + one.searches, fast or one.fast, us or one.us
+        any_model = any_model or one.any_model
         index += 1
     if not models:
         raise GatewayError("malformed", "requests: A batch needs at least one request.")
-    return Asked(next(iter(models)), tuple(models), False, total, surely, output, searches, fast, us)
+    return Asked(next(iter(models)), tuple(models), False, total, surely, output, searches, fast, us, any_model)
 
 
 def asked_of(weighed: Weighed) -> Asked:
@@ -99,16 +103,19 @@ def asked_of(weighed: Weighed) -> Asked:
         for tool in weighed.tools
         if tool.type.startswith("web_search")
     )
+    bounds = [fallback.max_tokens for fallback in weighed.fallbacks if fallback.max_tokens is not None]
     return Asked(
         model=weighed.model,
         models=weighed.models,
         stream=weighed.stream,
         input=estimate.tokens,
         surely=estimate.sure,
-        most_output=UNBOUNDED_OUTPUT if weighed.max_tokens is None else max(0, weighed.max_tokens),
+        # A fallback may have a bound of its own, above the request's.
+        most_output=max(UNBOUNDED_OUTPUT if weighed.max_tokens is None else weighed.max_tokens, *bounds, 0),
         searches=searches,
-        fast=weighed.speed == "fast",
+        fast="fast" in (weighed.speed, *(fallback.speed for fallback in weighed.fallbacks)),
         us=weighed.inference_geo == "us",
+        any_model=weighed.default_fallbacks,
         weighed=weighed,
     )
 
@@ -120,6 +127,16 @@ def _allow(policy: Policy, team: Team, models: tuple[str, ...]) -> None:
                 "not_allowed",
                 f"Team '{team.name}' may not use the model '{model[:100]}'. Allowed: {', '.join(team.models)}.",
             )
+
+
+def _allow_any(policy: Policy, team: Team) -> None:
+    """403 where Claude's own choice of a model could be one that the team may not use."""
+    if not all(policy.may_use(team, model) for model, rows in policy.prices.rows.items() if not rows[-1].retired):
+        raise GatewayError(
+            "not_allowed",
+            f"Team '{team.name}' may not use every model, so Claude can't choose the fallbacks. "
+            f"Name them in 'fallbacks'. Allowed: {', '.join(team.models)}.",
+        )
 
 
 def _string(body: Fields, key: str, where: str) -> str | None:

@@ -32,7 +32,7 @@ from gateway.core.tokenizers import known_tool_tokens
 
 Kind = Literal["messages", "count", "complete", "chat"]
 
-# The field that bounds the output, by kind; the first that is given counts.
+# The fields that bound the output, by kind. Of two the larger counts: which one Claude obeys is not documented.
 _MOST: dict[Kind, tuple[str, ...]] = {
     "messages": ("max_tokens",),
     "count": (),
@@ -121,7 +121,7 @@ def weigh_in_steps(fields: Fields, kind: Kind = "messages", sample: int = SAMPLE
     return Weighed(
         model=model,
         stream=flag(raw("stream"), "stream"),
-        max_tokens=next((value for value in most if value is not None), None),
+        max_tokens=max((value for value in most if value is not None), default=None),
         content=content,
         hidden=Hidden(
             any=bool(types),
