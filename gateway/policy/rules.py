@@ -199,7 +199,7 @@ def nobody_calls(whole: Whole) -> None:
 def team_without_keys(whole: Whole) -> None:
     for row in whole.teams.values():
         if not row[Caller.keys]:
-            row.to(Caller.keys).notice("has no key, so nobody can call as this team unless the admin API issues one")
+            row.to(Caller.keys).notice("has no key, so nobody can call as this team")
 
 
 def team_without_limits(whole: Whole) -> None:

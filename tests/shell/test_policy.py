@@ -536,7 +536,7 @@ class TestNotices:
                 "workspaces: {main: {}}\nteams: {a: {workspace: main, limits: [{requests_per_minute: 1}]}}",
                 [
                     (1, "workspaces.main.keys", "has no real key, so Claude will refuse its teams' requests"),
-                    (2, "teams.a.keys", "has no key, so nobody can call as this team unless the admin API issues one"),
+                    (2, "teams.a.keys", "has no key, so nobody can call as this team"),
                 ],
                 id="no keys",
             ),
