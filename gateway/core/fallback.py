@@ -13,7 +13,7 @@ import msgspec
 from gateway.core import book
 from gateway.core.book import State
 from gateway.core.buckets import Tank, capacity_of, refill
-from gateway.core.limits import UNIT, Claim, Granted, Refused, Settlement, Verdict
+from gateway.core.limits import UNIT, Budget, Claim, Granted, Refused, Settlement, Verdict
 from gateway.core.plan import FOR_GOOD, SHADOW, SLOTS, Charge, Count, Plan, plan_of
 from gateway.core.verdicts import verdict_of
 
@@ -30,6 +30,7 @@ class Fallback:
         self._state = State()
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}  # bucket: level and when
         self._room: dict[tuple[str, str], tuple[int, float]] = {}  # budget: what was left, and when its period ends
+        self._unspent: dict[tuple[str, str], int] = {}  # the same with what calls under way held
         self._touched: set[tuple[str, str]] = set()
         self._shares: dict[str, int] = {}  # open hold: how many times its units count
         self._live = 1
@@ -43,6 +44,7 @@ class Fallback:
         for at in verdict.standings:
             key = (at.budget.owner, at.budget.per)
             self._room[key] = (at.ceiling_nano - at.spent_nano - at.held_nano, at.resets)
+            self._unspent[key] = at.ceiling_nano - at.spent_nano
             # The store's own count includes it by now: settlements go before reserves.
             self._state.spent.pop(key, None)
 
@@ -66,7 +68,19 @@ class Fallback:
                 return replace(verdict, levels=levels, standings=())
             case Refused():
                 wait = max(verdict.retry_after_seconds, AWAY_SECONDS) if verdict.never else verdict.retry_after_seconds
-                return replace(verdict, levels=levels, standings=(), retry_after_seconds=wait, never=False, close=False)
+                told = replace(verdict, levels=levels, standings=(), retry_after_seconds=wait, never=False, close=False)
+                # Beyond the share is not over the budget: the team must not be told to stay away until the period ends.
+                return (
+                    replace(told, retry_after_seconds=AWAY_SECONDS, held=True) if self._affords(claim, told) else told
+                )
+
+    def _affords(self, claim: Claim, refused: Refused) -> bool:
+        """Whether the budget that refused had money for the claim when the store was last heard."""
+        budget = refused.by
+        if not isinstance(budget, Budget) or refused.unavailable:
+            return False
+        amount = sum(nano for one, nano in claim.spends if one == budget)
+        return amount <= self._unspent.get((budget.owner, budget.per), budget.ceiling_nano)
 
     def settle(self, hold: str, settlement: Settlement, now: int) -> None:
         """Correct the share by what was really used. A hold of the store's is not known here, and left alone."""

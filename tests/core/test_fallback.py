@@ -148,3 +148,18 @@ def test_a_hold_of_the_store_is_left_alone():
 
     assert isinstance(granted, Granted)
     assert [59] == [level.remaining for level in granted.levels]
+
+
+def test_budget_beyond_the_share_is_not_exhausted() -> None:
+    """Who asks for more than the share of a budget that has money is told to come soon; at its end, to stay away."""
+    budget, resets = Budget("team:a", 10**9, "month"), 10**10
+    seen = []
+    for spent in (10**8, 10**9):
+        local = Fallback()
+        local.see(Granted("h", (), (Standing(budget, spent, 0, 10**9, resets),)), 0)
+        local.begin(100)
+        refused = local.reserve(Claim("h2", "a", "k", "w", (), ((budget, 10**7),), nano=10**7), 1, 10**12)
+        assert isinstance(refused, Refused)
+        seen.append((refused.held, refused.retry_after_seconds == AWAY_SECONDS))
+
+    assert [(True, True), (False, False)] == seen
