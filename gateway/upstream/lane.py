@@ -9,10 +9,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from gateway.core.overload.breaker import Admission, Breaker
+from gateway.core.overload.waits import MOST_WAIT
 from gateway.core.overload.window import Window
 
-# A window is not a shut door: a call waits this long for others to end before it is refused.
-PATIENCE = 2.0
+# A window is not a shut door: a call waits for others to end before it is refused.
+PATIENCE = MOST_WAIT
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class LaneState:
     breaker: Breaker = field(default_factory=Breaker)
     window: Window = field(default_factory=Window)
     headroom: dict[str, float] = field(default_factory=dict)
+    look_again: float = 0.0  # when the limits in the answers' headers are read next
     _waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     async def enter(self, now: float, patience: float) -> Admission:

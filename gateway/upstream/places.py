@@ -20,6 +20,8 @@ from gateway.upstream.lane import LaneState
 
 # A change of less than this in a share of a limit is not worth a gauge's update.
 _NOTICEABLE = 0.01
+# Nor is a second look within this many seconds: it would cost as much as all the rest of an attempt.
+_LOOK_EVERY = 0.5
 
 
 class Told(Protocol):
@@ -149,7 +151,9 @@ class Places:
         if state.window.limit != before:
             self._told.gauge("window", state.window.limit or 0, *lane)
             state.wake()
-        self._learn_from(headers, lane, state)
+        if now >= state.look_again or outcome.status in {400, 429}:  # what rests may rest a whole organization
+            state.look_again = now + _LOOK_EVERY
+            self._learn_from(headers, lane, state)
         rested = self._rest(place, outcome, headers, now, wall)
         if place.looking is not None and not rested:
             self._wake(place, wall)

@@ -5,7 +5,7 @@ key's coming or going moves only its own share. Only Claude's refusal of a key b
 workspace and say nothing about a key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal
@@ -113,6 +113,8 @@ class KeyPool:
         del self._standings[key]
 
 
-def rendezvous(keys: Iterable[UpstreamKey], team: str) -> UpstreamKey:
+def rendezvous(keys: Sequence[UpstreamKey], team: str) -> UpstreamKey:
     """The key with the highest weight for this team, by names alone: a rotated secret keeps its teams."""
+    if len(keys) == 1:
+        return keys[0]
     return max(keys, key=lambda key: blake2b(f"{team}\0{key.name}".encode(), digest_size=8).digest())

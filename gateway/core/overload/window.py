@@ -1,8 +1,8 @@
 """The concurrency window of one lane: how many calls may be under way while Claude refuses many of them.
 
 There is none until more than 30 % of the last 50 attempts were answered 529. Then it is half of what was under way, and
-half of that again each second that it goes on. Otherwise each answer makes room for one more, until what was under way
-at the beginning fits again and the window is taken away.
+half of that again each second that it goes on, down to an eighth. Otherwise each answer makes room for one more, until
+what was under way at the beginning fits again and the window is taken away.
 """
 
 from collections import deque
@@ -49,7 +49,7 @@ class Window:
                 return
             self.limit = max(LEAST, self.full // 2)
         else:
-            self.limit = max(LEAST, self.limit // 2)
+            self.limit = max(LEAST, self.full // 8, self.limit // 2)
 
     def forget(self) -> None:
         """Claude is back after an outage: what it refused then says nothing about now."""

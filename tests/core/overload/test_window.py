@@ -25,13 +25,13 @@ def test_thirty_percent_are_borne() -> None:
 
 
 def test_once_a_second() -> None:
-    """However many refusals come, it halves once a second and never below two."""
+    """However many refusals come, it halves once a second and not below an eighth of what was under way."""
     window, limits = used(100, refused=16), []
     for tick in range(80):
         window.record(tick / 10, refused=True)
         limits.append(window.limit)
 
-    assert [50] * 10 + [25] * 10 + [12] * 10 + [6] * 10 + [3] * 10 + [LEAST] * 30 == limits
+    assert [50] * 10 + [25] * 10 + [12] * 60 == limits
 
 
 def test_a_quiet_lane_has_none() -> None:
@@ -75,5 +75,6 @@ def test_its_laws(history: list[tuple[float, bool, int]]) -> None:
         if shrank:
             assert window.refused > 0.3 * LAST
             assert now - halved >= 1
-            assert window.limit == max(LEAST, (under_way if before is None else before) // 2)
+            half = (under_way if before is None else before) // 2
+            assert window.limit == max(LEAST, 0 if before is None else window.full // 8, half)
             halved = now
