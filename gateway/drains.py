@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway.core.errors import GatewayError
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import PENDING, Exchange
 from gateway.core.http import Answer, Headers, UpstreamFailed
 from gateway.relay import Tap, tap_of
 
@@ -59,25 +59,42 @@ class Drains:
         task = self._sending[x.id] = asyncio.create_task(send)
         try:
             answer = await asyncio.shield(task)
-        finally:
-            if task.done():
-                self._sending.pop(x.id, None)
+        except asyncio.CancelledError:
+            raise  # perhaps in the moment the answer came: whoever ends the exchange finds it
+        except BaseException:
+            self._sending.pop(x.id, None)
+            raise
+        self._sending.pop(x.id, None)
         return Outlasting(answer)
 
     def take_over(self, x: Exchange, answer: Answer | None, tap: Tap | None, end: End) -> bool:
         """Go on for a client that left. False: there is nothing to go on with, or no room for it."""
-        sending = self._sending.pop(x.id, None)
-        if sending is None and not isinstance(answer, Outlasting):
-            return False
         # What begins work is never given up: nobody else would learn what it began.
         if len(self._tasks) >= self._most and x.work is None:
-            if sending is not None:
-                sending.cancel()
+            return False
+        sending = self._sending.pop(x.id, None)
+        if sending is None and not isinstance(answer, Outlasting):
             return False
         task = asyncio.create_task(self._drain(x, answer, sending, tap, end))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
+
+    def let_go(self, x: Exchange) -> None:
+        """End a call that nobody waits for and nobody took over. What went out may have been charged."""
+        sending = self._sending.pop(x.id, None)
+        if sending is None:
+            return
+        if not sending.done():
+            sending.cancel()
+            under_way = bool(x.attempts) and x.attempts[-1].outcome == PENDING
+        elif sending.cancelled() or sending.exception() is not None:
+            return  # it has said on the exchange what may have been charged
+        else:
+            sending.result().close()
+            under_way = True
+        if under_way:
+            x.unanswered = "cancelled"
 
     async def _drain(
         self,

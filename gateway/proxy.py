@@ -149,6 +149,7 @@ class Proxy:
             end = partial(self._end, x, answer, body, matched)
             goes = x.ended == "client_gone" or (x.ended == "cut" and x.work is not None)
             if not goes or not self._drains.take_over(x, answer, tap, end):
+                self._drains.let_go(x)
                 end(tap)
 
     async def _admit(self, x: Exchange, draft: Draft, deadline: float) -> None:

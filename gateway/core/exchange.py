@@ -18,6 +18,8 @@ from gateway.core.work import Item
 
 Ended = Literal["ok", "refused", "upstream_failed", "client_gone", "cut"]
 
+PENDING = "pending"
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -25,7 +27,7 @@ class Attempt:
 
     workspace: str
     key: str
-    outcome: str = "pending"  # an HTTP status, or a stage and a fault
+    outcome: str = PENDING  # an HTTP status, or a stage and a fault
     request_id: str = ""
     seconds: float = 0.0
 

@@ -5,9 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.core.exchange import Attempt, Exchange
+from gateway.core.http import Answer, Headers
+from gateway.core.routes import match
+from gateway.drains import Drains
+from gateway.relay import Tap
 from tests.proxy.conftest import ASK, KEY, Start
 from tests.proxy.test_endings import DELTA, START, STREAM, chunk
-from tests.proxy.test_fidelity import answer
+from tests.proxy.test_fidelity import PLAIN, answer
 from tests.raw import request
 from tests.wire.scripted import Scripted, Step, close, read_eof, read_request, send, stall, tell, until
 
@@ -119,3 +124,67 @@ async def test_cancelled_call_without_a_head_keeps_its_hold(start: Start) -> Non
         line = (await gateway.requests(1))[0]
 
     assert (line["estimated"], line["output_tokens"]) == ("cancelled", 16)
+
+
+@pytest.mark.parametrize("drains_most", [200, 0], ids=["there is room", "over the cap"])
+async def test_answer_that_comes_as_the_client_leaves(start: Start, drains_most: int) -> None:
+    """Claude's head and the client's end in one turn: the answer is drained, over the cap it is charged as held."""
+    gateway = await start("http://127.0.0.1:9")
+    drains, x = Drains(drains_most), Exchange.open(gateway.app.policy, 0.0, "POST", "/v1/messages")
+    x.route = match("POST", "/v1/messages").route
+    x.attempts.append(Attempt("main", "k1"))
+    spoken, come = Spoken(), asyncio.Event()
+
+    async def send() -> Answer:
+        await come.wait()
+        x.attempts[-1].outcome = "200"
+        return spoken
+
+    handler = asyncio.create_task(drains.outlast(x, send()))
+    await asyncio.sleep(0)
+    sending = drains._sending[x.id]
+    sending.add_done_callback(lambda _: handler.cancel())  # after the answer is there, before it is looked at
+    come.set()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+
+    ended: list[Tap | None] = []
+    taken = drains.take_over(x, None, None, ended.append)
+    drains.let_go(x)
+    await drains.stop(5)
+
+    assert sending.done()
+    assert (taken, spoken.closed, drains._sending) == (drains_most > 0, True, {})
+    assert [tap is not None and tap.meter is not None for tap in ended] == ([True] if taken else [])
+    assert (x.body_ended, x.unanswered) == (("ok", None) if taken else (None, "cancelled"))
+
+
+class Spoken:
+    """A whole answer."""
+
+    def __init__(self) -> None:
+        self.status, self.reason, self.reused, self.closed = 200, b"OK", False, False
+        self.headers: Headers = [(b"content-type", b"application/json")]
+        self._body = [PLAIN, b""]
+
+    async def read(self) -> bytes:
+        return self._body.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_gateway_that_stops_before_the_head(start: Start) -> None:
+    """A call of a draining team that was sent and not answered when the gateway goes may be billed: charged as held."""
+    arrived = asyncio.Event()
+    async with Scripted([read_request(), tell(arrived), stall()]) as upstream:
+        settings = {"drain_delay_seconds": 0, "drain_seconds": 0.2}
+        gateway = await start(upstream.url, settings=settings, on_disconnect="drain")
+        async with gateway.client() as client:
+            client.send(request("POST", "/v1/messages", body=ASK, key=KEY))
+            await arrived.wait()
+            await gateway.app.stop(asyncio.Event())
+        line = (await gateway.requests(1))[0]
+
+    assert (line["estimated"], line["output_tokens"]) == ("cancelled", 16)
+    assert line["cost_usd"] == line["held_usd"] > 0
