@@ -2,17 +2,22 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
 from gateway import __version__
 
 if TYPE_CHECKING:  # each command imports what it needs, so that --help is quick
+    from gateway.core.audit import Report
     from gateway.core.prices import PriceTable
+    from gateway.settings import Settings
+    from gateway.store.audit import Books
+
+T = TypeVar("T")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -214,6 +219,64 @@ def rotate(
         Rotation(workspace, gateways, click.echo, silent_seconds=silent).run(new, old)
     except (Stopped, NotAnswered) as why:
         raise click.ClickException(str(why)) from None
+
+
+@main.group()
+def ledger() -> None:
+    """Check the store against journals and logs, add what it lacks, or go on without what was lost."""
+
+
+@ledger.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def verify(files: tuple[Path, ...], *, as_json: bool) -> None:
+    """Count journals, or shipped log lines, of all gateways again and compare. Changes nothing; 1 when they differ."""
+    from gateway.store import audit
+
+    _audit(lambda books: audit.verify(books, files), as_json=as_json)
+
+
+@ledger.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def rebuild(files: tuple[Path, ...], *, as_json: bool) -> None:
+    """Add what the store lacks of these files and open the budgets again. Nothing is taken away."""
+    from gateway.store import audit
+
+    _audit(lambda books: audit.rebuild(books, files), as_json=as_json)
+
+
+@ledger.command("accept-empty")
+@click.confirmation_option(prompt="Budgets will count from what the store holds now. Go on?")
+def accept_empty() -> None:
+    """Open the budgets again without what the store has lost."""
+    from gateway.audit import accept_empty as accept
+
+    before = _with_store(accept)
+    print("The loss is accepted." if before.data_lost else "The store had lost nothing; it is as it was.")
+
+
+def _audit(audit: "Callable[[Books], Awaitable[Report]]", *, as_json: bool) -> None:
+    import msgspec
+
+    from gateway.audit import audited, data, lines
+
+    report = _with_store(lambda settings: audited(settings, audit))
+    print(msgspec.json.encode(data(report)).decode() if as_json else "\n".join(lines(report)))
+    sys.exit(0 if report.agrees else 1)
+
+
+def _with_store(work: "Callable[[Settings], Coroutine[Any, Any, T]]") -> T:
+    import asyncio
+
+    from gateway.settings import SettingsFaults, read_settings
+    from gateway.store.ledger import StoreDown, StoreUnfit
+
+    try:
+        return asyncio.run(work(read_settings()[0]))
+    except (SettingsFaults, StoreUnfit, StoreDown, OSError) as why:
+        click.echo(f"Error: {why}", err=True)
+        sys.exit(2)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

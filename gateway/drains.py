@@ -87,6 +87,7 @@ class Drains:
             return
         if not sending.done():
             sending.cancel()
+            sending.add_done_callback(_heard)
             under_way = bool(x.attempts) and x.attempts[-1].outcome == PENDING
         elif sending.cancelled() or sending.exception() is not None:
             return  # it has said on the exchange what may have been charged
@@ -129,3 +130,9 @@ class Drains:
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _heard(sending: asyncio.Task[Answer]) -> None:
+    """Nobody asks any more how it ended."""
+    if not sending.cancelled():
+        sending.exception()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"serve"},
+    {"audit", "serve"},
     {"app"},
     {"ops"},
     {"admin", "admin_client", "admin_workspaces", "local", "policy", "price_list", "prices_file", "proxy", "rotate"}
@@ -37,7 +37,7 @@ LAYERS = [
 RANK = {name: rank for rank, row in enumerate(reversed(LAYERS)) for name in row}
 ISLAND = "simulator"  # stands apart, so that agreement with it proves something; only the command line starts it
 # What others see of a seam is its Protocol; app alone names what stands behind it.
-SEAMS = {"gateway.store": {"ledger", "directory", "waiting", "work"}, "gateway.platforms": {"platform"}}
+SEAMS = {"gateway.store": {"audit", "ledger", "directory", "waiting", "work"}, "gateway.platforms": {"platform"}}
 AIOHTTP = ("gateway.wire", "gateway.ops", "gateway.simulator")
 PURE = "gateway.core"
 PURE_MAY = {*sys.stdlib_module_names, "msgspec"} - {"asyncio", "logging", "socket", "ssl", "subprocess", "threading"}
