@@ -1,5 +1,6 @@
 """What a cumulative usage is charged: differences that add up to the whole, rounded once, never taken back."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,7 +23,11 @@ BASE = Item(
 )  # fmt: skip
 
 
-def read(model: str | None = OPUS, cents: int | None = None, **usage: Any) -> Usage:
+def read(model: str = OPUS, cents: int | None = None, **usage: Any) -> Usage:
+    return reading(usage, model, cents)
+
+
+def reading(usage: Mapping[str, Any], model: str = OPUS, cents: int | None = None) -> Usage:
     more = {"list_cost": {"amount": str(cents), "currency": "USD"}} if cents is not None else {}
     return from_session(msgspec.json.encode({"agent": {"model": {"id": model}}, "usage": {**usage, **more}}))
 
@@ -48,9 +53,9 @@ def test_any_readings_add_up(steps: list[dict[str, float]]) -> None:
     item, booked, total = BASE, 0, dict.fromkeys(steps[0], 0.0)
     for one in steps:
         total = {name: round(total[name] + one[name], 3) for name in total}
-        item, bill = step(item, read(**total))
+        item, bill = step(item, reading(total))
         booked += bill.nano if bill else 0
-    whole = cost(TABLE, read(**total), model=OPUS, when=NOW)
+    whole = cost(TABLE, reading(total), model=OPUS, when=NOW)
 
     assert whole is not None
     assert whole.nano == booked == item.progress.nano
@@ -62,7 +67,7 @@ def test_readings_in_any_order_are_never_taken_back(steps: list[dict[str, float]
     dice.shuffle(steps)
     item, bills = BASE, []
     for one in steps:
-        item, bill = step(item, read(**one))
+        item, bill = step(item, reading(one))
         bills += [bill] if bill else []
 
     assert all(bill.nano >= 0 for bill in bills)
