@@ -16,10 +16,11 @@ MOST_TOKENS: Final = 10**8  # in one bill: the ledger takes a settlement of ten 
 
 
 class _Row:
-    __slots__ = ("counts", "estimated", "parts", "requests")
+    __slots__ = ("counts", "estimated", "parts", "requests", "saved")
 
     def __init__(self) -> None:
         self.parts = 0
+        self.saved = 0
         self.requests = 0
         self.counts: dict[str, int] = {}
         self.estimated: str | None = None
@@ -59,6 +60,7 @@ class BatchBills:
                 charged = cost(self._table, whole, model=model, when=self._when, batch=True, charge_as=self._charge_as)
         row = self._row(charged.model if charged and not charged.charged_as else item.model)
         row.parts += charged.parts if charged else nano * PARTS
+        row.saved += charged.saved_nano if charged else 0
         row.requests += 1
         row.estimated = row.estimated or whole.estimated or (None if charged else "no_usage")
         for kind, count in counts_of(whole).items():
@@ -83,7 +85,7 @@ class BatchBills:
 
 def _bill(id: str, model: str, row: _Row) -> Bill:
     counts = {kind: count for kind, count in row.counts.items() if count}
-    return Bill(id, model, half_up(row.parts), counts, row.requests, row.estimated)
+    return Bill(id, model, half_up(row.parts), counts, row.requests, row.estimated, row.saved)
 
 
 def counts_of(usage: Usage) -> dict[str, int]:

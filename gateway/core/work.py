@@ -27,11 +27,13 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: dict[str, int] = {}
     requests: int = 1
     estimated: str | None = None
+    saved: int = 0
 
     def settlement(self) -> Settlement:
         return Settlement(
             nano=self.nano,
             produced=bool(self.nano or self.usage),
+            saved_nano=self.saved,
             estimated=self.estimated,
             usage=self.usage,
             requests=self.requests,

@@ -50,6 +50,7 @@ class Drift:
 
     exact: list[Pair] = field(default_factory=list)
     estimated: dict[str, list[Pair]] = field(default_factory=lambda: defaultdict(list))
+    batches: list[Pair] = field(default_factory=list)
     crashed: list[Pair] = field(default_factory=list)  # billed and in no journal: under way when its gateway died
     unlogged: int = 0  # in a journal and without a line: its gateway died between the two
     ledger: Totals = Totals()
@@ -58,7 +59,7 @@ class Drift:
 
     @property
     def wrong(self) -> list[Pair]:
-        return [pair for pair in self.exact if pair.error]
+        return [pair for pair in (*self.exact, *self.batches) if pair.error]
 
     @property
     def crash_rows(self) -> int:
@@ -80,30 +81,39 @@ def compare(
     ledger: Totals,
     *,
     marks: Mapping[str, str],
+    done: Sequence[Mapping[str, Any]] = (),
     kills: int = 0,
 ) -> Drift:
-    """Put the four books side by side. `marks` are those that clients saw answered, by the gateway's request id."""
+    """Put the four books side by side.
+
+    `marks` are those that clients saw answered, by the gateway's request id; `done` are the lines of settled batches.
+    """
     drift = Drift(ledger=ledger)
     billed: Counter[str] = Counter()
     about: dict[str, list[str]] = defaultdict(list)
+    of_batches: dict[str, Counter[str]] = defaultdict(Counter)
     for row in bill:
+        if "object_id" in row:
+            of_batches[row["object_id"]][row["model"]] += row["exact_e4"]
+            continue
         billed[row["session"]] += row["nano_usd"]
         about[row["session"]].append("+".join(row["faults"]) or row["ended"])
     entries: dict[str, Entry] = {}
     for entry in journals:
-        if entry.hold in entries:
+        if entry.hold in entries and entry.plan.leased:  # any process may settle a batch, the store takes one of them
             drift.faults.append(f"{entry.hold} is settled twice")
         entries[entry.hold] = entry
     drift.booked = Totals.of(
         {
-            "requests": 1,
+            "requests": entry.requests,
             "nano": entry.nano,
-            "estimated_requests": int(bool(entry.estimated)),
+            "estimated_requests": entry.requests if entry.estimated else 0,
             "estimated_nano": entry.nano if entry.estimated else 0,
         }
         for entry in entries.values()
         if not entry.zero  # nothing used and nothing charged makes no row
     )
+    _batches(drift, of_batches, done, [entry for entry in entries.values() if not entry.plan.leased])
     seen: Counter[str] = Counter()
     for line in lines:
         mark, entry_of_line = line.get("claude_code_session_id", ""), entries.pop(line["request_id"], None)
@@ -115,6 +125,8 @@ def compare(
         if pair.booked != (entry_of_line.nano if entry_of_line is not None else 0):
             drift.faults.append(f"{mark} has another amount in its line than in the journal")
     for hold, entry in entries.items():
+        if not entry.plan.leased:
+            continue
         drift.unlogged += 1
         mark = marks.get(hold, "")
         seen[mark or hold] += 1
@@ -127,6 +139,19 @@ def compare(
     ]
     _judge(drift, seen, kills)
     return drift
+
+
+def _batches(
+    drift: Drift, billed: Mapping[str, Counter[str]], done: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
+) -> None:
+    """A batch is billed by its lines and booked in one row per model, exact parts added and rounded once."""
+    booked = {line["id"]: cost_of(line) for line in done}
+    for id, models in billed.items():
+        nano = sum((2 * exact + 10_000) // 20_000 for exact in models.values())
+        drift.batches.append(Pair(id, nano, booked.pop(id, 0), f"a batch on {len(models)} models"))
+    drift.faults += [f"the batch {id} is booked and not billed" for id, nano in booked.items() if nano]
+    if sum(entry.nano for entry in entries) != sum(pair.booked for pair in drift.batches):
+        drift.faults.append("the batches' lines do not add up to what the journals say of batches")
 
 
 def _enter(drift: Drift, reason: str | None, pair: Pair) -> None:
@@ -153,6 +178,9 @@ def table(drift: Drift, *, worst: int = 8) -> list[str]:
     """The drift table, and the estimated rows that are furthest off."""
     exact = drift.exact
     rows = [("exact", len(exact), sum(p.billed for p in exact), sum(p.booked for p in exact))]
+    if drift.batches:
+        batches = drift.batches
+        rows.append(("batches", len(batches), sum(p.billed for p in batches), sum(p.booked for p in batches)))
     for reason, pairs in sorted(drift.estimated.items()):
         rows.append((f"estimated: {reason}", len(pairs), sum(p.billed for p in pairs), sum(p.booked for p in pairs)))
     if drift.crash_rows or drift.crashed:

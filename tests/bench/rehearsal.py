@@ -30,7 +30,7 @@ from gateway.store.journal import read_lines
 from gateway.store.redis import RedisLedger
 from gateway.wire.client import HttpClient
 from tests.bench.accounts import Drift, Totals, compare, table
-from tests.bench.traffic import SOUND, Call, Clients, Log, Mix, calls, port_of
+from tests.bench.traffic import SOUND, Call, Clients, Log, Mix, calls, create_batch, port_of
 from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,7 @@ class Plan:
     on_disconnect: str = "cancel"
     abort_billing: str = "sent"
     kills: int = 0
+    batches: int = 0
     at_once: int = 64
     seed: int = 7
     tokens_per_second: int = 4000
@@ -119,6 +120,10 @@ class Stage:
         """Every settlement that was written down."""
         files = sorted(self.directory.glob("state-*/**/*.jsonl*"))
         return [line for file in files for line in read_lines(file) if isinstance(line, Entry)]
+
+    def done(self) -> list[dict[str, Any]]:
+        """The lines of batches that were settled."""
+        return [line for one in self.gateways for line in one.said("work_done")]
 
     async def bill(self) -> dict[str, Any]:
         client = HttpClient()
@@ -227,21 +232,23 @@ async def rehearse(plan: Plan, directory: Path, say: Callable[[str], None]) -> t
                 deaths.pop(0)
                 killing.add(asyncio.create_task(kill(running.gateways[1], turn)))
 
+        batches = asyncio.create_task(create_batches(running, plan.batches))
         await clients.run(todo, at_once=plan.at_once, repeats=plan.mix.repeats, progress=progress, seconds=plan.seconds)
         traffic = time.monotonic() - began
+        created = await batches
         await asyncio.gather(*killing)
         await clients.close()
-        await settled(running, plan)
+        await settled(running, plan, batches=created)
         bill = await running.bill()
         drift = compare(
             bill["rows"], running.lines(), running.journals(), await running.totals(),
-            marks={one.id: one.mark for one in log.tries}, kills=plan.kills,
+            marks={one.id: one.mark for one in log.tries}, done=running.done(), kills=plan.kills,
         )  # fmt: skip
         of_all = "" if log.calls == plan.requests else f" of {plan.requests:,}, then the time was up,"
         say(
             f"{plan.name}: {log.calls:,} calls{of_all} in {len(log.tries):,} requests within {traffic:.0f} s, "
             f"{sum(one.left for one in log.tries):,} clients left, {sum(bool(one.broke) for one in log.tries):,} saw "
-            f"a broken answer, {plan.kills} kill -9; aborted answers are billed: {plan.abort_billing}"
+            f"a broken answer, {created} batches, {plan.kills} kill -9; aborted answers billed: {plan.abort_billing}"
         )
         return drift, log
 
@@ -252,8 +259,18 @@ async def kill(gateway: Process, turn: asyncio.Lock) -> None:
         await gateway.start()
 
 
-async def settled(running: Stage, plan: Plan) -> None:
-    """Wait until nothing is open: the dead are swept, the bill is closed, the gateways have stopped in order."""
+async def create_batches(running: Stage, count: int) -> int:
+    """Batches while the traffic runs, by the gateway that stays alive; either of the two may settle them."""
+    created = 0
+    for number in range(count):
+        created += await create_batch(running.gateways[0].port, KEYS[number % 2], number) == 200
+        await asyncio.sleep(0.2)
+    return created
+
+
+async def settled(running: Stage, plan: Plan, *, batches: int = 0) -> None:
+    """Wait until nothing is open: batches are settled, the dead are swept, the bill is closed, the gateways gone."""
+    await soon(lambda: len(running.done()) >= batches, "the batches to be settled", seconds=SWEPT_WITHIN)
     if plan.kills:
         await soon(
             lambda: sum(len(one.said("process_dead")) for one in running.gateways) >= plan.kills,
@@ -312,9 +329,9 @@ async def soon(look: Callable[[], Any], what: str, *, seconds: float) -> Any:
 
 def parts(requests: int, kills: int) -> list[Plan]:
     return [
-        Plan("cancel, faults and kills", requests, kills=kills, seconds=75),
+        Plan("cancel, faults and kills", requests, kills=kills, batches=20, seconds=75),
         Plan("cancel, aborts billed in full", requests // 10, abort_billing="full", seed=8, seconds=15),
-        Plan("drain", requests // 6, DRAINED, on_disconnect="drain", seed=9, seconds=20),
+        Plan("drain", requests // 6, DRAINED, on_disconnect="drain", batches=10, seed=9, seconds=20),
     ]
 
 

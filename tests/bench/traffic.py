@@ -240,5 +240,34 @@ class Clients:
         return one
 
 
+async def create_batch(port: int, key: str, number: int) -> int:
+    """A batch of a few requests on two models; the answer's status."""
+    requests = [
+        {
+            "custom_id": f"r{n}",
+            "params": {
+                "model": MODELS[(number + n % 2) % len(MODELS)],
+                "max_tokens": 100,
+                "messages": [{"role": "user", "content": f"{_TEXT * (n + 1)} {number}"}],
+            },
+        }
+        for n in range(1 + number % 7)
+    ]
+    headers = [(b"content-type", b"application/json"), (b"anthropic-version", b"2023-06-01")]
+    client = HttpClient()
+    try:
+        out = Outgoing(
+            "POST", Origin("http", "127.0.0.1", port), b"/v1/messages/batches",
+            [*headers, (b"x-api-key", key.encode())], msgspec.json.encode({"requests": requests}),
+        )  # fmt: skip
+        answer = await client.open(out, _TIMEOUTS)
+        while await answer.read():
+            pass
+        answer.close()
+        return answer.status
+    finally:
+        await client.close()
+
+
 def port_of(url: str) -> int:
     return urlsplit(url).port or 80

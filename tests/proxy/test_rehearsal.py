@@ -16,11 +16,12 @@ NOTHING = Plan([], "search", "prod", "claude-opus-5", "messages", 0, leased=True
 async def test_every_exact_row_agrees_with_the_bill(tmp_path: Path) -> None:
     """Faults of every kind, clients that leave and repeat: what is not marked estimated agrees with the bill."""
     mix = replace(EVERYTHING, faults=0.3, leave=0.2, repeats=1)
-    drift, log = await rehearse(Part("small", 200, mix, idle_seconds=0.5), tmp_path, print)
+    drift, log = await rehearse(Part("small", 200, mix, batches=3, idle_seconds=0.5), tmp_path, print)
 
     assert drift.faults == []
     assert log.calls == 200
     assert len(drift.exact) > 100
+    assert len(drift.batches) == 3
     assert drift.estimated.keys() >= {"cut", "cancelled"}
 
 
