@@ -5,6 +5,7 @@ it leaves without its coding.
 """
 
 import asyncio
+import contextlib
 import zlib
 from dataclasses import dataclass
 
@@ -52,6 +53,9 @@ class BufferedBody:
     def release(self) -> None:
         self.cap.give(self.taken)
         self.taken = 0
+        # In place, so that what is given back is free also where the frames of a kept error still name the body.
+        with contextlib.suppress(BufferError):  # a transport is sending it, or a slice of it is in use
+            self.data.clear()
         self.data = bytearray()
 
 

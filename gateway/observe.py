@@ -240,6 +240,11 @@ class Observer:
         """A look at it failed; it is tried again for as long as Claude keeps what is to be read."""
         self._child(self._work_failures, item.kind, reason).inc()
 
+    def work_lost(self, item: Item) -> None:
+        """The store lost it with its data; somebody must look up what it cost."""
+        self._child(self._work_done, item.kind, "lost").inc()
+        self._log.error("work_lost", **_work(item), held_usd=item.nano / 1e9)
+
     def work_failing(self, item: Item, reason: str) -> None:
         """It failed several times in a row; told once."""
         self._log.warning("work_failing", **_work(item), reason=reason, tries=item.tries)

@@ -12,14 +12,14 @@ from functools import partial
 
 from gateway.bodies import BufferedBody, BufferedBytes, in_turns, read_body, refuse_declared_framing
 from gateway.core.billing import bill, settlement_for
-from gateway.core.claims import admitted, claim_for, goes_on
+from gateway.core.claims import admitted, claim_for, count_claim, goes_on
 from gateway.core.errors import UPSTREAM_KINDS, GatewayError
 from gateway.core.exchange import Exchange
 from gateway.core.faults import rewrite_results_urls
 from gateway.core.headers import credentials, host_of, lookup, upstream_headers
 from gateway.core.http import Answer, Headers
 from gateway.core.judge import judge, judge_path
-from gateway.core.limits import Claim, Refused, Verdict
+from gateway.core.limits import Claim, Refused, Settlement, Verdict
 from gateway.core.overload.waits import deadline_of
 from gateway.core.routes import Body, Matched, Weigh, is_hello, match, query_of
 from gateway.core.standing import limit_headers
@@ -158,7 +158,8 @@ class Proxy:
         `exact` counts first; `adaptive` counts only what the estimate would refuse and its lower bound would not.
         """
         assert x.team is not None
-        if x.team.precount == "exact":
+        if x.team.precount == "exact" and _countable(x, draft):
+            await self._pay_for_count(x, deadline)
             await self._count(x, draft)
         claim, x.verdict = await self._reserve(x, deadline)
         close = isinstance(x.verdict, Refused) and x.verdict.close
@@ -170,10 +171,18 @@ class Proxy:
         x.claim = claim = claim_for(x, x.asked, time.time())
         return claim, await self._waiting.admit(claim, deadline)
 
+    async def _pay_for_count(self, x: Exchange, deadline: float) -> None:
+        """A team that has every call counted draws on its own count limit for it."""
+        assert x.team is not None
+        claim = count_claim(x)
+        if claim.takes:
+            verdict = await self._waiting.admit(claim, deadline)
+            self._ledger.settle(claim.hold, Settlement())
+            admitted(x.team, claim, verdict, time.time())
+
     async def _count(self, x: Exchange, draft: Draft) -> bool:
         """Put an exact count in the place of the estimated input; False when there is none to be had."""
-        weighed = x.asked.weighed if x.asked is not None else None
-        if draft.route.name != "messages" or weighed is None or not weighed.countable:
+        if not _countable(x, draft):
             return False
         assert isinstance(draft.body, bytearray)
         counted = await self._precounter.count(x, draft.body, draft.headers)
@@ -211,6 +220,9 @@ class Proxy:
 
     def _fail(self, x: Exchange, incoming: Incoming, tap: Tap | None, error: GatewayError) -> None:
         x.ended = "upstream_failed" if error.kind in UPSTREAM_KINDS else "refused"
+        # The exchange keeps the error, and the error's frames the exchange and the body: a circle of 30 MB that only
+        # the collector would find, some requests later.
+        error.__traceback__ = error.__context__ = None
         try:
             if incoming.started:
                 x.ended = "cut"
@@ -286,6 +298,12 @@ class Streams:
 
 _STORE_DOWN = "The gateway can't reach its store of limits and budgets. Retry in a moment."
 _OUR_FAULT = "The gateway failed to handle the request. Give the platform team the request id."
+
+
+def _countable(x: Exchange, draft: Draft) -> bool:
+    """Whether Claude would count this request, and count it right."""
+    weighed = x.asked.weighed if x.asked is not None else None
+    return draft.route.name == "messages" and weighed is not None and weighed.countable
 
 
 async def limited(incoming: Incoming, limit: int) -> AsyncIterator[bytes]:

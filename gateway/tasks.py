@@ -42,7 +42,7 @@ _UNSETTLED = {
     "Cancel it if it is still running, and delete it again in a moment.",
     "session": "The session {id} can't be deleted now: what it used can't be read. Delete it again in a moment.",
 }
-_IDLE = b"session.status_idle"
+_IDLE = b"event: session.status_idle"
 # Of the call that begins work, what its later readings must say again.
 _HEADERS = (b"anthropic-version", b"anthropic-beta")
 
@@ -146,19 +146,8 @@ class Tasks:
             self._aside(self._close(matched.ids[route.ends]))
 
     def listening(self, id: str, feed: Feed) -> Feed:
-        """A stream's feed that also hears when the session has become idle."""
-        tail = b""
-
-        def heard(chunk: bytes) -> None:
-            nonlocal tail
-            feed(chunk)
-            seen = tail + chunk
-            if _IDLE in seen:
-                self._aside(self._nudge(id))
-                seen = b""
-            tail = seen[1 - len(_IDLE) :]
-
-        return heard
+        """A stream's feed that also has a session looked at when it has become idle."""
+        return hearing(feed, lambda: self._aside(self._nudge(id)))
 
     # -- how
 
@@ -196,6 +185,7 @@ class Tasks:
             return
         item = msgspec.structs.replace(new, id=id, kind=kind)
         x.kept = goes_on(x.route)
+        self._worker.knows(item)
         bind = self._work.bind(new.id, item, due_in=FIRST_LOOK_SECONDS * self._pace)
         try:
             await bind
@@ -280,3 +270,20 @@ def named(body: bytes, starts: str) -> tuple[str, str]:
         return session, "session"
     id = made.get("id")
     return (id, starts) if isinstance(id, str) and 0 < len(id) <= 256 else ("", starts)
+
+
+def hearing(feed: Feed, tell: Callable[[], None]) -> Feed:
+    """A feed that passes every chunk on, and tells once for each idle event, wherever it is split."""
+    tail = b""
+
+    def heard(chunk: bytes) -> None:
+        nonlocal tail
+        feed(chunk)
+        seen = tail + chunk
+        at = seen.rfind(_IDLE)
+        if at >= 0:
+            tell()
+            seen = seen[at + len(_IDLE) :]
+        tail = seen[1 - len(_IDLE) :]
+
+    return heard

@@ -26,7 +26,7 @@ class GatewayProcess:
     key: str = ""
 
     def client(self) -> RawClient:
-        return RawClient(self.port)
+        return RawClient(self.port, patience=60)
 
     async def said(self, event: str) -> dict[str, object]:
         """The first line of an event, as soon as it is there."""

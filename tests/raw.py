@@ -44,8 +44,9 @@ class RawAnswer:
 class RawClient:
     """One connection; use as `async with`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, patience: float = 10.0) -> None:
         self._port = port
+        self._patience = patience  # seconds until the head of an answer
 
     async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**26)
@@ -91,7 +92,7 @@ class RawClient:
     async def head(self) -> RawAnswer:
         interim: list[int] = []
         while True:
-            raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+            raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), self._patience)
             first, *lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
             status = int(first.split(b" ")[1])
             if status >= 200:

@@ -25,6 +25,7 @@ class Event(NamedTuple):
     amounts: tuple[tuple[str, int], ...]
     purses: tuple[Purse, ...]
     nano: int
+    once: str = ""  # the id of work that goes on after its call: it may be journalled again, and counts once
 
 
 @dataclass
@@ -83,7 +84,11 @@ def counted(events: Iterable[Event]) -> tuple[dict[Cell, int], dict[Purse, int]]
     """The rows and the spend that some settlements amount to."""
     cells: dict[Cell, int] = {}
     spent: dict[Purse, int] = {}
-    for event in events:
+    seen: set[str] = set()
+    for event in sorted(events, key=lambda event: event.at):
+        if event.once and event.once in seen:
+            continue
+        seen.add(event.once)
         for period in (day_of(event.at), month_of(event.at)):
             for what, amount in event.amounts:
                 cells[period, event.row, what] = cells.get((period, event.row, what), 0) + amount

@@ -80,6 +80,21 @@ def retry_takes(x: Exchange, workspace: Workspace) -> tuple[tuple[tuple[Bucket, 
 _COUNTED = frozenset({Kind.REQUESTS, Kind.COUNT_REQUESTS, Kind.OBJECT_REQUESTS})
 
 
+def count_claim(x: Exchange) -> Claim:
+    """What an exact count takes before the call itself is claimed: a unit of the caller's own count limits."""
+    assert x.team is not None
+    assert x.key is not None
+    takes = tuple(
+        (bucket, 1)
+        for bucket in (*x.key.buckets, *x.team.buckets)
+        if bucket.kind is Kind.COUNT_REQUESTS and any(x.policy.covers(bucket.pattern, model) for model in x.models)
+    )
+    return Claim(
+        f"{x.hold}.count", x.team.name, x.key.name, x.team.workspace, takes, kind="precount",
+        store_down=x.team.store_down,
+    )  # fmt: skip
+
+
 def _matching(x: Exchange, buckets: Iterable[Bucket]) -> list[Bucket]:
     assert x.route is not None
     kinds = _KINDS[x.route.weigh]

@@ -25,6 +25,7 @@ MOST_TURNS = 4  # at once, in one process
 LONGEST_FAILING = 600.0
 TOLD_AT = 3  # failures in a row before a log line
 COUNT_SECONDS = 30.0
+MOST_KNOWN = 10_000
 
 LOOKS: Mapping[str, Callable[[Item, Reader, Policy, float], Awaitable[Step]]] = {
     "batch": batches.look,
@@ -59,6 +60,15 @@ class Worker:
         self.lease_seconds = lease_seconds
         self._wake = asyncio.Event()
         self._turns: set[asyncio.Task[None]] = set()
+        self._known: dict[str, Item] = {}  # what this process has looked at and not seen done
+        self._told_lost = False
+
+    def knows(self, item: Item) -> None:
+        """This process has seen it; an old one is forgotten for it, when there are very many."""
+        self._known.pop(item.id, None)
+        if len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[item.id] = item
 
     def wake(self) -> None:
         """Something is due now."""
@@ -76,6 +86,7 @@ class Worker:
                 if time.monotonic() - counted > COUNT_SECONDS * self._pace:
                     counted = time.monotonic()
                     self._observer.work_counted(await self._work.counts())
+                    await self._look_for_lost()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace):
@@ -109,6 +120,7 @@ class Worker:
         """One look at one item. Raises StoreDown."""
         keeping = asyncio.create_task(self._keep(leased))
         item = leased.item
+        self.knows(item)
         try:
             if item.bills:
                 # Somebody wrote them down and did not come to the end.
@@ -128,6 +140,23 @@ class Worker:
             await self._take(leased, item, step)
         finally:
             keeping.cancel()
+
+    async def _look_for_lost(self) -> None:
+        """After a loss of data, say what of this process's work is on no list any more: its cost is not known here.
+
+        It is not put back. Whether another process had settled it meanwhile is lost as well, and a batch that is
+        charged twice is worse than one that a person looks up by its id.
+        """
+        if not self._ledger.health.data_lost:
+            self._told_lost = False
+            return
+        if self._told_lost:
+            return
+        self._told_lost = True
+        for item in list(self._known.values()):
+            if await self._work.get(item.id) is None:
+                self._observer.work_lost(item)
+        self._known.clear()
 
     async def _take(self, leased: Leased, item: Item, step: Step) -> None:
         change = msgspec.structs.replace
@@ -171,6 +200,7 @@ class Worker:
         return (*(budget for key in team.keys if key.name == item.key for budget in key.budgets), *team.budgets)
 
     async def _done(self, leased: Leased, item: Item) -> None:
+        self._known.pop(item.id, None)
         if await self._work.done(leased):
             for bill in item.bills:
                 self._observer.work_booked(item, bill)

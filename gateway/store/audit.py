@@ -91,7 +91,7 @@ def event_of(writer: str, entry: Entry) -> Event:
     """A journalled settlement as it was booked in its own time."""
     it: Charge = charge_of(entry, entry.at)
     purses = tuple((it.parts[count.part - 1].owner, count.per, count.number) for count in it.counts)
-    return Event(writer, entry.n, entry.at, it.row, tuple(it.amounts), purses, it.nano)
+    return Event(writer, entry.n, entry.at, it.row, tuple(it.amounts), purses, it.nano, it.hold if it.once else "")
 
 
 def _read_log(path: Path, files: Files) -> None:

@@ -46,7 +46,7 @@ class RedisWork:
         return await self._put("nudge", id, due_in)
 
     async def get(self, id: str) -> Item | None:
-        data = await self._batcher().call("HGET", self._names[0], id, patient=True)
+        data = await self._batcher().call("HGET", self._names[0], id)
         return None if data is None else _decode(data)
 
     async def lease(self, *, seconds: float, most: int) -> list[Leased]:
@@ -77,7 +77,8 @@ class RedisWork:
 
     async def _put(self, what: str, id: str, due_in: float = 0.0, data: bytes = b"", old: str = "") -> bool:
         args: list[bytes | str | int] = [what, id, round(due_in * 1000), data, old]
-        return bool((await self._ask(WORK_PUT, args))[0])
+        # A request waits for these, so they have the store's timeout; what may have been done is done again harmlessly.
+        return bool((await self._ask(WORK_PUT, args, patient=False))[0])
 
     async def _lease(self, id: str, seconds: float, most: int) -> list[Leased]:
         token = secrets.token_hex(8)
@@ -89,8 +90,8 @@ class RedisWork:
         args: list[bytes | str | int] = [what, leased.item.id, leased.token, round(seconds * 1000), data]
         return bool((await self._ask(WORK_UPDATE, args))[0])
 
-    async def _ask(self, script: Script, args: list[bytes | str | int]) -> list[Any]:
-        return await self._ledger.link().script(script, self._names, args, patient=True)
+    async def _ask(self, script: Script, args: list[bytes | str | int], *, patient: bool = True) -> list[Any]:
+        return await self._ledger.link().script(script, self._names, args, patient=patient)
 
     def _batcher(self) -> Batcher:
         batcher = self._ledger.link().batcher

@@ -137,6 +137,8 @@ class Places:
     def learn(self, place: Place, outcome: Outcome, headers: Headers, now: float, wall: float) -> None:
         """Take in how an attempt ended, before anything is decided about the next one."""
         lane, state = place.lane, place.state
+        if outcome.broken is not None and outcome.broken.fault in {"tls", "proxy"}:
+            return  # a mistake on the way, which its own error names better than a breaker would
         failed = outcome.broken is not None or outcome.status >= 500 or outcome.first_event_error is not None
         changed = state.breaker.record(now, failed=failed, probe=place.probe, roll=random.random())  # noqa: S311 - jitter
         if changed:

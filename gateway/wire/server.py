@@ -94,6 +94,7 @@ class Connection(RequestHandler):
         if not isinstance(head, _ErrInfo):
             self._body = body
             return
+        head.exc.__traceback__ = None  # its frames hold the connection, and the connection holds it
         # The parser gave up within a body and forgot it: its reader would wait for the idle timeout.
         if len(self._messages) > 1:
             self._body = self._messages[-2][1]
@@ -163,7 +164,9 @@ class Connection(RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Said by type only: an exception's text may carry what the client sent."""
         fault = kw.get("exc_info") or (args[1] if len(args) > 1 else None)
-        if not isinstance(fault, RequestPayloadError):  # of a body that nobody read to its broken end
+        if isinstance(fault, RequestPayloadError):  # of a body that nobody read to its broken end
+            fault.__traceback__ = None  # kept by the body, whose reader's frames it would keep
+        else:
             self._owner.faulted(fault)
 
 

@@ -28,7 +28,10 @@ def main(port: int) -> None:
             connection.sendall(HELLO)
             answer = b""
             while not answer.endswith(b"{}"):
-                answer += connection.recv(4096)
+                part = connection.recv(4096)
+                if not part:
+                    return  # the gateway has gone
+                answer += part
             times.append(time.perf_counter() - began)
 
 

@@ -1,6 +1,8 @@
 """Large and slow bodies: memory stays bounded, every buffered byte is given back, each body ends where it ends."""
 
 import asyncio
+import gc
+import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from gzip import compress
@@ -293,6 +295,30 @@ async def endings(tmp_path_factory: pytest.TempPathFactory, names: list[str]) ->
 
         assert held(gateway) == 0
         assert gateway.metric("gateway_in_flight_requests", team="search") in (0, None)
+
+
+@pytest.mark.parametrize("name", sorted(ENDINGS))
+async def test_body_goes_with_its_request(start: Start, name: str) -> None:
+    """A body is freed when its request is over, not when the collector finds the frames of an error that hold it."""
+    short = {"body_idle_seconds": 0.2, "first_byte_seconds": 0.2, "max_buffered_bytes": 24 << 20}
+    async with Sink() as upstream:
+        gateway = await start(upstream.url, settings=short)
+        await ENDINGS[name](gateway)  # once for what is made on first use
+        await gateway.requests(1)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(5):
+                await ENDINGS[name](gateway)
+            await gateway.requests(6)
+            await asyncio.sleep(0.02)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+
+    assert kept < len(LARGE)
 
 
 async def test_upload_that_claude_cuts_short(start: Start) -> None:

@@ -58,6 +58,17 @@ async def test_an_unknown_authority_is_refused(start: Start, authority: tuple[ss
     assert "certificates" in got.error[2]
 
 
+async def test_a_wrong_certificate_is_named_each_time(start: Start, authority: tuple[ssl.SSLContext, Path]) -> None:
+    """A mistake of the platform team's opens no breaker: the twelfth request is told what the first one was."""
+    server, _ = authority
+    async with Scripted([serve(FINE)], tls=server) as upstream:
+        gateway = await start(upstream.url)
+        got = [await post(gateway) for _ in range(12)]
+
+    assert {502} == {each.status for each in got}
+    assert "certificates" in got[-1].error[2]
+
+
 def test_no_proxy_is_obeyed() -> None:
     """A host of `NO_PROXY` is gone to directly."""
     env = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "localtest, *.internal"}

@@ -184,3 +184,17 @@ async def test_an_exact_count_says_nothing_of_estimates(start: Start) -> None:
         await gateway.requests(2)
 
     assert gateway.metric("gateway_estimate_error_ratio_count", model="claude-opus-5") is None
+
+
+async def test_exact_counts_draw_on_the_teams_count_limit(start: Start) -> None:
+    """With `precount: exact` each call takes one of the team's counts; over that limit it is refused before Claude."""
+    counts = Bucket("team:search", Kind.COUNT_REQUESTS, "*", 60, 1)
+    async with Scripted(*[serve_both(321, used(321))] * 2) as upstream:
+        gateway = await start(upstream.url, buckets=(counts,), precount="exact")
+        first = await gateway.ask("POST", "/v1/messages", body=body())
+        second = await gateway.ask("POST", "/v1/messages", body=body("Another text."))
+
+    assert first.status == 200
+    assert second.error[:2] == (429, "rate_limit_error")
+    assert "60 token counts per minute" in second.error[2]
+    assert len(upstream.requests) == 2

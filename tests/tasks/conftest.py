@@ -121,7 +121,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 simulator = await stack.enter_async_context(running(Options(**{"batch_seconds": 0.05, **options})))
             chosen = Settings(
                 _env_file=None, port=0, ops_port=0, state_dir=directory or tmp_path / f"state-{count}",
-                redis_url=store, store_timeout_ms=1000, **(settings or {}),
+                redis_url=store, **{"store_timeout_ms": 1000, **(settings or {})},
             )  # fmt: skip
             lines: list[dict[str, Any]] = []
             log = structlog.wrap_logger(_Lines(lines), processors=[_keep])

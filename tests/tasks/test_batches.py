@@ -1,6 +1,7 @@
 """Batches are paid for by what their results say, once, whatever becomes of them."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 
@@ -192,3 +193,102 @@ async def test_a_client_that_leaves_during_the_create(start: Start) -> None:
     await gateway.done(batch)
 
     assert gateway.billed(batch) == {OPUS: await gateway.nano()}
+
+
+async def test_a_create_that_was_never_answered(start: Start) -> None:
+    """It may run and nobody knows its id: what was held is charged, marked, and nothing is left on the list."""
+    gateway = await start(faults={"reset": 1.0})
+    answer = await gateway.ask("POST", BATCHES, batch_of(params(), params()))
+    await until(lambda: not gateway.app._tasks._asides)
+    ((_, row),) = (await gateway.rows()).items()
+
+    assert 502 == answer.status
+    assert row["nano"] == row["estimated_nano"] > 0
+    assert (row["nano"], 0) == await gateway.purse()
+    assert {} == (await gateway.app._tasks._work.counts()).by_kind
+
+
+async def test_a_made_batch_without_an_id(start: Start) -> None:
+    """An answer that names nothing is charged like one that never came."""
+    gateway = await start(faults={"empty_200": 1.0})
+    await gateway.ask("POST", BATCHES, batch_of(params()))
+    await until(lambda: gateway.logged("work_unnamed"))
+    ((_, row),) = (await gateway.rows()).items()
+
+    assert (row["nano"], 1) == (row["estimated_nano"], row["estimated_requests"])
+    assert 0 == (await gateway.purse())[1]
+
+
+async def test_results_that_can_not_be_had(start: Start) -> None:
+    """Ended and archived: the share of what was held that succeeded stands, marked."""
+    gateway = await start(batch_seconds=60)
+    batch = await gateway.made(BATCHES, batch_of(*(params() for _ in range(4))))
+    held = (await gateway.purse())[1]
+    counts = {"processing": 0, "succeeded": 1, "errored": 3, "canceled": 0, "expired": 0}
+    ended = {"processing_status": "ended", "request_counts": counts, "archived_at": "2026-11-20T00:00:00Z"}
+    gateway.simulator.world.workspace("default").of("message_batch")[batch].update(ended)
+    gateway.simulator.world.faults.replace(
+        {"status": {"probability": 1.0, "arg": "404", "path": f"{BATCHES}/{batch}/r"}}
+    )
+    await gateway.app._tasks._nudge(batch)
+    line = await gateway.done(batch)
+
+    assert ("results_gone", "no_usage", held // 4) == (line["outcome"], line["estimated"], await gateway.nano())
+
+
+async def test_results_that_lack_lines(start: Start) -> None:
+    """They are read several times; then what is missing costs its share of what was expected, marked."""
+    gateway = await start(batch_seconds=0.2)
+    batch = await gateway.made(BATCHES, batch_of(*(params() for _ in range(4))))
+    await until(lambda: gateway.billed(batch))
+    thing = gateway.simulator.world.workspace("default").of("message_batch")[batch]
+    thing["_lines"] = thing["_lines"][:3]
+    await gateway.app._tasks._nudge(batch)
+    line = await gateway.done(batch)
+
+    assert ("incomplete", "no_usage", 4) == (line["outcome"], line["estimated"], line["requests"])
+    assert 5 == gateway.metric("gateway_work_failures_total", kind="batch", reason="missing_lines")
+    assert sum(gateway.billed(batch).values()) * 3 / 4 < await gateway.nano()
+
+
+async def test_a_batch_whose_workspace_left_the_policy(start: Start) -> None:
+    """It waits, failing, until the policy knows its workspace again."""
+    gateway = await start(batch_seconds=0.2)
+    batch = await gateway.made(BATCHES, batch_of(params()))
+    policy = gateway.app.policy
+    gateway.app.policy = replace(policy, workspaces={"other": policy.workspaces["main"]})
+    await until(lambda: gateway.logged("work_failing"))
+    gateway.app.policy = policy
+    line = await gateway.done(batch)
+
+    assert "no_workspace" == gateway.logged("work_failing")[0]["reason"]
+    assert ("settled", gateway.billed(batch)) == (line["outcome"], {OPUS: await gateway.nano()})
+
+
+async def test_the_store_loses_its_data(start: Start, valkey) -> None:
+    """What was on the list is told by its id, once: its cost must be looked up."""
+    gateway = await start(store=valkey.url, batch_seconds=60)
+    batch = await gateway.made(BATCHES, batch_of(params()))
+    valkey.empty()
+    await until(lambda: gateway.logged("work_lost"), seconds=20)
+
+    assert [(batch, "search")] == [(line["id"], line["team"]) for line in gateway.logged("work_lost")]
+    assert 1 == gateway.metric("gateway_work_done_total", kind="batch", outcome="lost")
+
+
+async def test_the_store_is_away_for_a_while(start: Start, valkey) -> None:
+    """A create is refused rather than begun without a record; what was begun is settled when the store is back."""
+    gateway = await start(store=valkey.url, batch_seconds=0.3, settings={"store_timeout_ms": 100})
+    gateway.app._tasks._worker.lease_seconds = 0.5
+    batch = await gateway.made(BATCHES, batch_of(params()))
+    valkey.pause()
+    try:
+        refused = await gateway.ask("POST", BATCHES, batch_of(params()))
+        await until(lambda: gateway.billed(batch))
+    finally:
+        valkey.resume()
+    line = await gateway.done(batch)
+
+    assert (529, "overloaded_error") == refused.error[:2]
+    assert ("settled", gateway.billed(batch)) == (line["outcome"], {OPUS: await gateway.nano()})
+    assert 1 == len(gateway.simulator.world.workspace("default").of("message_batch"))

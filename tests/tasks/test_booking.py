@@ -4,6 +4,7 @@ import time
 
 from gateway.core.limits import Granted, Settlement
 from gateway.core.periods import day_of
+from gateway.store import audit
 from gateway.store.ledger import Ledger
 from tests.store.conftest import Open, budget, claim, heard, open_ledger  # noqa: F401  # the stores' own fixtures
 
@@ -85,3 +86,19 @@ async def test_nothing_was_used(open_ledger: Open) -> None:  # noqa: F811
     await ledger.finish("h1", Settlement())
 
     assert ({}, (0, 0)) == await booked(ledger)
+
+
+async def test_an_audit_counts_it_once(open_ledger: Open, tmp_path) -> None:  # noqa: F811
+    """Journalled by two who both thought they had to, it is one cost, in the store and in the files."""
+    directory = tmp_path / "a"
+    first = await open_ledger(directory)
+    await first.reserve(held("h1"))
+    await first.book(beside("h1.1"), USED)
+    await first.finish("h1", MORE)
+    await first.stop()
+    second = await open_ledger(directory)
+    await second.book(beside("h1.1"), USED)
+    await second.finish("h1", MORE)
+    report = await audit.verify(second, [directory / "journal"])  # type: ignore[arg-type]  # both stores can be audited
+
+    assert (True, ()) == (report.agrees, report.differences)

@@ -4,8 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 from gateway.core.limits import Budget, Settlement
 from gateway.settling import sessions
+from gateway.tasks import hearing
 from tests.proxy.conftest import KEY
 from tests.raw import RawClient, request
 from tests.tasks.conftest import AGENTS, DREAMS, VERSION, Gateway, Start
@@ -229,3 +232,34 @@ async def test_streams_have_a_cap_of_their_own(start: Start) -> None:
 
     assert (429, "rate_limit_error") == third.error[:2]
     assert 200 == status
+
+
+async def test_a_session_that_becomes_idle_is_looked_at_at_once(start: Start) -> None:
+    """Whoever watches it through the gateway tells the gateway too, wherever the event is split."""
+    gateway = await start(session_turn_seconds=0.3)
+    gateway.app._tasks._worker._pace = 1000  # nobody looks by himself
+    session = await gateway.made(SESSIONS, await agent_of(gateway), AGENTS)
+    async with RawClient(gateway.app.port) as client:
+        client.send(request("GET", f"{SESSIONS}/{session}/events/stream", [VERSION, AGENTS], key=KEY))
+        await client.head()
+        await tell(gateway, session, "Work.")
+        await charged(gateway, session)
+        await until(lambda: gateway.billed(session))
+        await charged(gateway, session)
+
+    assert await gateway.nano() > 0
+
+
+@pytest.mark.parametrize("at", range(1, 80, 3))
+def test_an_idle_event_is_heard_wherever_it_is_split(at: int) -> None:
+    """The bytes pass unchanged, and each event is heard once."""
+    told: list[str] = []
+    fed: list[bytes] = []
+    feed = hearing(fed.append, lambda: told.append("idle"))
+    event = b'event: session.status_idle\ndata: {"type":"session.status_idle"}\n\n'
+    stream = event + b"event: ping\ndata: {}\n\n" + event
+    chunks = [stream[:at], stream[at:90], stream[90:]]
+    for chunk in chunks:
+        feed(chunk)
+
+    assert (chunks, ["idle"] * 2) == (fed, told)

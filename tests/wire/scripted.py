@@ -302,7 +302,7 @@ class Scripted:
             await asyncio.wait(self._playing)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: asyncio would make the task its own and log its end. Nor does it see that this is TCP, because
+        # Not a coroutine: asyncio would make the task its own and log its end. Nor does it see that this is TCP, for
         # the socket came ready made: without NODELAY each second small write would wait 40 ms for an acknowledgement.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire = Wire(self, reader, writer)
