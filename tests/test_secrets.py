@@ -65,14 +65,15 @@ SCRIPTS = {
     "cut": [read_request(), send(STREAM + b"%x\r\n%b\r\n" % (len(EVENT), EVENT)), pause(0.05), reset()],
     "cut-event": [read_request(), send(STREAM + b"20\r\n" + EVENT[:32] + b"\r\n"), pause(0.05), close()],
     "page": [read_request(), send(whole(PAGE, b"502 MARKERreason")), close()],
-    "revoked": [read_request(), send(whole(error(b"authentication_error"), b"401 Unauthorized")), close()],
-    "scope": [read_request(), send(whole(error(b"permission_error"), b"403 Forbidden")), close()],
     "overloaded": [read_request(), send(whole(error(b"overloaded_error"), b"529 Overloaded")), close()],
     "garbage": [read_request(), send(b"MARKERgarbage\r\n\r\n"), stall()],
     "bad-header": [read_request(), send(b"HTTP/1.1 200 OK\r\nMARKER header\r\n\r\n"), stall()],
     "reset": [read_request(), reset()],
     "bad-gzip": [read_request(), send(whole(b"MARKERgzip", b"200 OK", b"content-encoding: gzip")), close()],
     "upload": [read_head(), send(whole(error(b"request_too_large"), b"413 Too Large")), stall()],
+    # Last, because a refused key is put aside.
+    "revoked": [read_request(), send(whole(error(b"authentication_error"), b"401 Unauthorized")), close()],
+    "scope": [read_request(), send(whole(error(b"permission_error"), b"403 Forbidden")), close()],
 }
 
 

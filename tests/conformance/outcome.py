@@ -16,9 +16,11 @@ DATE = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?
 # Where the API gave no id, the gateway gives its own: both count as none.
 NO_ID = re.compile(r"None|'gwr_[0-9a-f]+'|\['gwr_[0-9a-f]+'\]")
 
-# Headers that speak of the moment, and those in which the gateway speaks for itself: its id, and the team's own limits
-# in place of the workspace's.
-VOLATILE = re.compile(r"date|x-gateway-request-id|anthropic-ratelimit-.*")
+# Headers that speak of the moment or of one connection, and those in which the gateway speaks for itself: its id, and
+# the team's own limits in place of the workspace's.
+VOLATILE = re.compile(r"date|connection|x-gateway-request-id|anthropic-ratelimit-.*")
+# An overload that Claude leaves without a wait gets a short one from the gateway.
+SHORT_WAIT = re.compile(r"None|\[\]|\[?'?[123]'?\]?")
 
 
 def comparable(outcome: Any, base_url: str) -> Any:
@@ -62,6 +64,8 @@ def is_moment(value: Any) -> bool:
 def forgiven(name: str, value: Any) -> bool:
     if name in ("request-id", "request_id", "_request_id"):
         return NO_ID.fullmatch(repr(value)) is not None
+    if name == "retry-after":
+        return SHORT_WAIT.fullmatch(repr(value)) is not None
     return VOLATILE.fullmatch(name) is not None
 
 

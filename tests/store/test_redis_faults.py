@@ -150,6 +150,7 @@ async def test_emptied(guarded, valkey, heard: Heard, tmp_path: Path):
         await asyncio.sleep(0.1)
         assert lost_at == load.granted
     assert ledger.health.data_lost
+    await until(lambda: heard.named("store_data_lost"))
     assert 1 == len(heard.named("store_data_lost"))
     refused = await ledger.reserve(claim(spends=((PURSE, 1),)))
     warned = await ledger.reserve(claim(spends=((budget(1000, mode="warn"), 1),)))
@@ -273,7 +274,9 @@ async def test_what_was_admitted_without_the_store_is_charged_to_it(guarded, new
     verdict = await ledger.reserve(claim((requests, 1), (tokens, 1), spends=((PURSE, 1),)))
 
     assert isinstance(verdict, Granted)
-    assert [5, pytest.approx(398, abs=60)] == [level.remaining for level in verdict.levels]
+    left = [level.remaining for level in verdict.levels]
+    assert 5 <= left[0] <= 7  # a busy machine gives the buckets time to refill
+    assert 398 <= left[1] <= 800
     assert [21] == [standing.spent_nano for standing in verdict.standings]
 
 
