@@ -206,6 +206,20 @@ class TestStream:
         """A client that leaves after Claude's last word is charged exactly."""
         assert BASE == fed([start() + HELLO + end(output_tokens=89)]).finish(ended="cancelled")
 
+    @pytest.mark.parametrize("size", [10, 2 * MOST_EVENT], ids=["short", "longer than is kept"])
+    def test_cut_after_searches(self, size: int) -> None:
+        """Searches whose results were relayed are charged although no usage told of them; one that failed is not."""
+        found = [{"type": "web_search_result", "encrypted_content": "x" * size}]
+        failed = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+        results = [
+            event("content_block_start", index=n, content_block={"type": "web_search_tool_result", "content": content})
+            for n, content in enumerate((found, failed, found))
+        ]
+
+        assert fed([start(), *results]).finish(ended="cut").web_searches == 2
+        told = end(output_tokens=5, server_tool_use={"web_search_requests": 1})
+        assert fed([start(), *results, told, STOP]).finish(ended="ok").web_searches == 1
+
     def test_cut_between_an_advisor_and_the_end(self) -> None:
         """The advisor's own run is charged beside the estimate of what was relayed."""
         stream = RECORDINGS["an advisor, with a delta after each of its answers"].stream

@@ -27,6 +27,9 @@ _INNER: Final = {
 }
 _FRAME: Final = len(_DELTA + b'data: {"type":"content_block_delta","index":0,' + _MARK + b'text_delta","text":""}}\n\n')
 _COMPLETION_FRAME: Final = len(b'{"type":"completion","completion":"","stop_reason":null,"model":"claude-2.1"}')
+# Each search is billed by itself; the blocks of results tell how many there were when the final usage never comes.
+_SEARCHED: Final = b'"web_search_tool_result"'
+_NOT_SEARCHED: Final = b'"web_search_tool_result_error"'
 _FALLBACK_MOST: Final = 16_384  # a fallback mark holds two model ids; anything longer is another kind of block
 
 
@@ -51,6 +54,7 @@ class StreamMeter:
         "_message_id",
         "_model",
         "_reader",
+        "_searches",
         "_started",
         "_stop_reason",
         "_stopped",
@@ -70,6 +74,7 @@ class StreamMeter:
         self._stopped = False
         self._last_usage = False  # a message_delta brought usage
         self._blocks = False  # a model wrote something, or began to
+        self._searches = 0
         self._model: str | None = None
         self._message_id: str | None = None
         self._stop_reason: str | None = None
@@ -119,6 +124,7 @@ class StreamMeter:
             self.output_bytes += event.size - _FRAME
         elif name == b"content_block_start":
             self._blocks = True
+            self._searches += _SEARCHED in event.head
         elif name in (b"message_start", b"message_delta", b"error"):
             self._tally.odd("large_event")
             self._started |= name == b"message_start"
@@ -151,6 +157,8 @@ class StreamMeter:
             self._stop_reason = word(delta.get("stop_reason")) or self._stop_reason
 
     def _block_start(self, data: bytes) -> None:
+        if _SEARCHED in data and _NOT_SEARCHED not in data:
+            self._searches += 1
         if b'"fallback"' in data and len(data) <= _FALLBACK_MOST:
             block = self._decode(b"content_block_start", data).get("content_block")
             if isinstance(block, dict) and block.get("type") == "fallback":
@@ -179,6 +187,8 @@ class StreamMeter:
             reason=self._reason(ended),
             output_floor=tokens_of(self.output_bytes - (self._hops[-1][2] if self._hops else 0)),
         )
+        if not final:
+            usage = replace(usage, web_searches=max(usage.web_searches, self._searches))
         if final or not self._hops:
             return usage
         return replace(usage, iterations=(usage.top(), *usage.iterations[1:], *self._declined(usage)))
