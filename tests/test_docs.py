@@ -1,17 +1,24 @@
 """What is documented is what is there: every setting, route, error, metric and policy key stands in a table."""
 
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from gateway.budgets import event_of
 from gateway.core.errors import KINDS
+from gateway.core.limits import Budget
 from gateway.core.routes import ROUTES, Route
+from gateway.core.teams import Policy, Team
+from gateway.core.usage import Reason
 from gateway.observe import Observer
 from gateway.policy.schema import SECTIONS
 from gateway.settings import Settings
+from gateway.usage_report import COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -90,6 +97,31 @@ def test_metrics() -> None:
     }
 
     assert written == families
+
+
+def test_usage_columns() -> None:
+    """docs/money.md has every column of the usage reports."""
+    assert {code(name) for name, _ in table("money.md", "column")} == set(COLUMNS)
+
+
+def test_webhook_body() -> None:
+    """docs/money.md shows the body of a budget event as it is sent."""
+    written = json.loads(re.findall(r"```json\n(.*?)```", (DOCS / "money.md").read_text(), re.DOTALL)[0])
+    month = Budget("team:search", 500 * 10**9, "month")
+    policy = Policy("test", {}, {"search": Team("search", "main", budgets=(month,))}, {})
+    crossing = {
+        "owner": "team:search", "per": "month", "percent": 75, "spent_nano": 375_018_442_000,
+        "ceiling_nano": 500 * 10**9,
+    }  # fmt: skip
+
+    assert written == event_of(policy, crossing, 1_795_190_709)
+
+
+def test_reasons_of_estimates() -> None:
+    """docs/money.md has every reason for which a row is an estimate."""
+    written = {code(reason) for reason, _, _ in table("money.md", "reason")}
+
+    assert written == {*get_args(Reason), "unusable"}
 
 
 def test_policy_keys() -> None:

@@ -6,7 +6,7 @@ nothing may be missing, nothing double.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -198,6 +198,13 @@ def table(drift: Drift, *, worst: int = 8) -> list[str]:
     said += ["", f"estimated rows furthest off, of {len(off)}:"] if off else []
     said += [f"  {p.mark}: bill {money(p.billed)}, booked {money(p.booked)} ({p.about})" for p in off[:worst]]
     return said
+
+
+def estimates(part: str, drift: Drift) -> Iterator[tuple[str | int, ...]]:
+    """Every estimated row with its error; of a crashed one no row says which request it was."""
+    for reason, pairs in [*sorted(drift.estimated.items()), ("crashed", drift.crashed)]:
+        for pair in pairs:
+            yield part, reason, pair.mark, pair.billed, pair.booked, pair.error, pair.about
 
 
 def money(nano: int) -> str:

@@ -11,6 +11,7 @@ Each part prints its drift table; any row that is not marked estimated and diffe
 import argparse
 import asyncio
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -29,11 +30,12 @@ from gateway.core.plan import Entry
 from gateway.store.journal import read_lines
 from gateway.store.redis import RedisLedger
 from gateway.wire.client import HttpClient
-from tests.bench.accounts import Drift, Totals, compare, table
+from tests.bench.accounts import Drift, Totals, compare, estimates, table
 from tests.bench.traffic import SOUND, Call, Clients, Log, Mix, calls, create_batch, port_of
 from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
+LIST = Path(".rehearsal.csv")
 KEYS = ("gwk_rehearsal_one", "gwk_rehearsal_two")
 DOOMED_KEY = "gwk_rehearsal_doomed"
 LAST_KEY = "gwk_rehearsal_last"
@@ -340,9 +342,11 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=20_000, help="calls of the first part; default: %(default)s")
     parser.add_argument("--kills", type=int, default=3, help="kill -9 of one of the two gateways; default: %(default)s")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--list", type=Path, default=LIST, help="every estimated row; default: %(default)s")
     parser.add_argument("--part", type=int, choices=(1, 2, 3, 4), help="this part alone; 4 is the last dollar")
     said = parser.parse_args(arguments)
     failures: list[str] = []
+    said.list.write_text("part,reason,mark,billed_nano,booked_nano,error_nano,about\n")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
         for number, plan in enumerate(parts(said.requests, said.kills), 1):
@@ -353,13 +357,15 @@ async def main(arguments: Sequence[str] | None = None) -> int:
             drift, _ = await rehearse(replace(plan, seed=plan.seed + said.seed), directory, print)
             print("\n".join(table(drift)), end="\n\n", flush=True)
             failures += [f"{plan.name}: {fault}" for fault in drift.faults]
+            with said.list.open("a") as file:
+                csv.writer(file, lineterminator="\n").writerows(estimates(plan.name, drift))
             if plan.on_disconnect == "drain":
                 failures += [f"drain: {name} is estimated" for name in drift.estimated]
         if said.part in (None, 4):
             last = Path(scratch) / "last"
             last.mkdir()
             failures += await last_dollar(last, print)
-    print(f"\n{time.monotonic() - began:.0f} s in all")
+    print(f"\n{time.monotonic() - began:.0f} s in all; every estimated row with its error: {said.list}")
     for failure in failures[:40]:
         print("FAILED", failure)
     return 1 if failures else 0
