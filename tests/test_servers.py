@@ -176,6 +176,7 @@ def in_turn(group: SentinelGroup) -> redis.Sentinel:
 
 
 class TestSentinelGroup:
+    @pytest.mark.timeout(240)  # three sentinels that vote at the same moment start over, after seconds each time
     def test_fails_over_and_back(self, valkey_sentinel: SentinelGroup):
         """Clients that ask the sentinels find the replica of a killed master, with its data; healed, it works again."""
         sentinel = in_turn(valkey_sentinel)
@@ -190,7 +191,7 @@ class TestSentinelGroup:
                 with sentinel.master_for(SERVICE) as client:
                     return client.get("turn")
 
-            assert turn.encode() == until(value, "a new master serves")
+            assert turn.encode() == until(value, "a new master serves", seconds=60)
             valkey_sentinel.heal()
             assert after is valkey_sentinel.master()
         for asked in sentinel.sentinels:
