@@ -17,7 +17,7 @@ from gateway.wire.incoming import Incoming
 _SLICE = 1024 * 1024
 # Below this a body passes even when the cap is reached: the gateway must still serve what costs it nothing.
 SMALL_BODY = 64 * 1024
-# From its bytes to its answer. With fewer turns between two steps a small request would wait for one step in each of them.
+# From its bytes to its answer. With fewer turns between two steps it would wait for one step in each of its own.
 _TURNS_OF_A_SMALL_REQUEST = 4
 
 
