@@ -123,8 +123,10 @@ async def start(upstream: str) -> None:
     for self_us, _, name in rows:
         package = name.strip().partition(".")[0]
         own[package] = own.get(package, 0) + int(self_us)
-    top = sorted(own.items(), key=lambda item: -item[1])[:10]
-    say("imports, ms by package (-X importtime)", ", ".join(f"{name} {us / 1000:.0f}" for name, us in top))
+    ours = {name.strip(): int(self_us) for self_us, _, name in rows if name.strip().startswith("gateway.")}
+    for title, costs in (("package", own), ("module of ours", ours)):
+        top = sorted(costs.items(), key=lambda item: -item[1])[:8]
+        say(f"imports, ms by {title} (-X importtime)", ", ".join(f"{name} {us / 1000:.0f}" for name, us in top))
 
 
 async def bodies(upstream: str) -> None:

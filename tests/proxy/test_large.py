@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.gateway_process import GatewayProcess, gateway_process
 from tests.proxy.conftest import ASK, KEY, Running, Start, starting
+from tests.proxy.test_endings import DELTA, FINE, START, STREAM, chunk
 from tests.raw import RawClient, request
 from tests.sink import Sink, pattern
 from tests.wire.scripted import Scripted, close, pause, read_head, read_request, send, serve, stall, tell, until
@@ -23,9 +24,6 @@ MIB = 1 << 20
 BOUND = 60 * MIB
 SIZE = 500_000_000
 PIECE = pattern(256 * 1024)
-FINE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-PING = b"16\r\nevent: ping\ndata: {}\n\n\r\n"
 Send = Callable[[GatewayProcess, RawClient], Awaitable[None]]
 
 
@@ -196,7 +194,14 @@ async def test_pipelined_bodies(start: Start) -> None:
 async def test_body_is_let_go_when_the_answer_begins(start: Start) -> None:
     """A body is kept while it may be sent again, and not for the hour that a stream may last."""
     arrived, answered, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    script = [read_request(), tell(arrived), until(answered), send(STREAM + PING), until(over), send(b"0\r\n\r\n")]
+    script = [
+        read_request(),
+        tell(arrived),
+        until(answered),
+        send(STREAM + chunk(START + DELTA)),
+        until(over),
+        send(b"0\r\n\r\n"),
+    ]
     async with Scripted(script) as upstream:
         gateway = await start(upstream.url)
         async with gateway.client() as client:
@@ -309,8 +314,7 @@ async def test_body_goes_with_its_request(start: Start, name: str) -> None:
         gc.disable()
         tracemalloc.start()
         try:
-            for _ in range(5):
-                await ENDINGS[name](gateway)
+            await asyncio.gather(*(ENDINGS[name](gateway) for _ in range(5)))
             await gateway.requests(6)
             await asyncio.sleep(0.02)
             kept, _ = tracemalloc.get_traced_memory()
